@@ -1,0 +1,148 @@
+"""Resize: a map (N,C,H,W) resampled to ``sizes`` by nearest neighbour or bilinear interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgecnn.affine import saturate
+from edgecnn.ops import CHANNELS_LAST, Array, Attribute, FloatNode, IntegerNode, OnnxWriter, Operand, TfliteWriter
+from edgecnn.tensor import QuantParams, TensorSpec
+
+GRID = "shared"
+OPERANDS = 1
+
+
+def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute]:
+    """Output sizes come from the graph's shapes, whatever the node was given."""
+    coordinates = node.text("coordinate_transformation_mode", "half_pixel").replace("pytorch_", "")
+    return {
+        "sizes": node.output_shape[2:],
+        "mode": node.text("mode", "nearest"),
+        "coordinates": coordinates,
+        "rounding": node.text("nearest_mode", "round_prefer_floor"),
+    }
+
+
+def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:
+    """Resample the integers; a bilinear result is rounded once."""
+    values = inputs[0].values
+    for axis, size in zip((2, 3), node.ints("sizes"), strict=True):
+        values = _along(node, values, axis, size)
+    return saturate(np.rint(values.astype(np.float32)), output.dtype)
+
+
+def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
+    length = values.shape[axis]
+    position = _positions(node.text("coordinates"), length, size)
+    if node.text("mode") == "nearest":
+        index = np.clip(_nearest(node.text("rounding"), position), 0, length - 1).astype(np.int64)
+        return np.take(values, index, axis=axis)
+    low = np.floor(position)
+    shape = [1] * values.ndim
+    shape[axis] = size
+    share = (position - low).reshape(shape)
+    first = np.take(values, np.clip(low, 0, length - 1).astype(np.int64), axis=axis).astype(np.float64)
+    second = np.take(values, np.clip(low + 1, 0, length - 1).astype(np.int64), axis=axis).astype(np.float64)
+    mixed: Array = first * (1 - share) + second * share
+    return mixed
+
+
+def _positions(coordinates: str, length: int, size: int) -> Array:
+    """Source positions of the output pixels; source: ONNX Resize-13."""
+    index = np.arange(size, dtype=np.float64)
+    if coordinates == "half_pixel":
+        return (index + 0.5) * length / size - 0.5
+    if coordinates == "align_corners":
+        return index * (length - 1) / max(size - 1, 1)
+    return index * length / size
+
+
+def _nearest(rounding: str, position: Array) -> Array:
+    if rounding == "floor":
+        return np.floor(position)
+    if rounding == "ceil":
+        return np.ceil(position)
+    return np.ceil(position - 0.5) if rounding == "round_prefer_floor" else np.floor(position + 0.5)
+
+
+def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
+    """Write a nearest Resize on the integers, a bilinear one between DequantizeLinear and QuantizeLinear."""
+    name, nearest = node.inputs[0], node.text("mode") == "nearest"
+    shape = writer.graph.spec(name).shape[:2] + node.ints("sizes")
+    arguments = ["", "", writer.constant(np.asarray(shape, np.int64))]
+    if nearest:
+        writer.move(
+            node,
+            "Resize",
+            [writer.integers(name), *arguments],
+            mode="nearest",
+            nearest_mode=node.text("rounding"),
+            coordinate_transformation_mode=node.text("coordinates"),
+        )
+        return
+    value = writer.emit(
+        "Resize",
+        [writer.real(name), *arguments],
+        mode="linear",
+        coordinate_transformation_mode=node.text("coordinates"),
+    )
+    writer.quantise(node, value)
+
+
+def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
+    """Write RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR where TFLite samples at the same positions."""
+    shape, sizes = writer.graph.spec(node.inputs[0]).shape, node.ints("sizes")
+    mode = next((mode for mode in _TFLITE_MODES if _samples_equally(node, mode, shape[2:], sizes)), None)
+    if mode is None:
+        writer.refuse(
+            node,
+            f"TFLite samples {shape[2:]} -> {sizes} at other positions than {_positions_name(node)}.",
+            "Use asymmetric positions with floor, or half_pixel with round_prefer_ceil.",
+        )
+        return
+    kind = "RESIZE_NEAREST_NEIGHBOR" if node.text("mode") == "nearest" else "RESIZE_BILINEAR"
+    size = writer.constant(np.asarray(sizes, np.int32))
+    align, half = mode == "align_corners", mode == "half_pixel"
+    x = writer.read(node.inputs[0], CHANNELS_LAST)
+    writer.write(node, kind, [x, size], CHANNELS_LAST, align_corners=align, half_pixel_centers=half)
+
+
+def _positions_name(node: IntegerNode) -> str:
+    return " ".join(str(node.attributes[key]) for key in ("mode", "coordinates", "rounding") if key in node.attributes)
+
+
+_TFLITE_MODES = ("asymmetric", "half_pixel", "align_corners")
+
+
+def _samples_equally(node: IntegerNode, mode: str, lengths: Sequence[int], sizes: Sequence[int]) -> bool:
+    pairs = list(zip(lengths, sizes, strict=True))
+    if node.text("mode") == "nearest":
+        rounding = node.text("rounding")
+        return all(
+            np.array_equal(
+                np.clip(_nearest(rounding, _positions(node.text("coordinates"), length, size)), 0, length - 1),
+                _tflite_nearest(mode, length, size),
+            )
+            for length, size in pairs
+        )
+    return all(
+        np.allclose(
+            np.clip(_positions(node.text("coordinates"), length, size), 0, length - 1),
+            np.clip(_positions(mode, length, size), 0, length - 1),
+            atol=1e-9,
+        )
+        for length, size in pairs
+    )
+
+
+def _tflite_nearest(mode: str, length: int, size: int) -> Array:
+    """Source rows of TFLite's nearest neighbour, in its float32; source: ``reference/resize_nearest_neighbor.h``."""
+    aligned = mode == "align_corners" and size > 1
+    scale = np.float32(length - 1) / np.float32(size - 1) if aligned else np.float32(length) / np.float32(size)
+    offset = np.float32(0.5 if mode == "half_pixel" else 0)
+    position = (np.arange(size, dtype=np.float32) + offset) * scale
+    index = np.floor(position + np.float32(0.5)) if mode == "align_corners" else np.floor(position)
+    clipped: Array = np.clip(index, 0, length - 1)
+    return clipped

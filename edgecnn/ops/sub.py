@@ -1,0 +1,35 @@
+"""Sub: elementwise difference with numpy broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgecnn.affine import saturate
+from edgecnn.ops import Array, Attribute, FloatNode, IntegerNode, OnnxWriter, Operand, TfliteWriter
+from edgecnn.tensor import QuantParams, TensorSpec
+
+GRID = "own"
+OPERANDS = 2
+
+
+def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute]:
+    """No attributes."""
+    return {}
+
+
+def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:
+    """Bring both operands to the output grid in float32, subtract, round once."""
+    a, b = (operand.offset() * (operand.grid.scales / output.grid.scales) for operand in inputs)
+    return saturate(np.rint(a - b) + np.float32(output.grid.zero_point), output.dtype)
+
+
+def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
+    """Write DequantizeLinear -> Sub -> QuantizeLinear."""
+    writer.quantise(node, writer.emit("Sub", [writer.real(name) for name in node.inputs]))
+
+
+def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
+    """Write SUB."""
+    writer.binary(node, "SUB")
