@@ -1,0 +1,94 @@
+"""Calibrate, choose ranges, turn to integers, correct biases: the whole quantiser in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecnn import plugins
+from edgecnn.integer_graph import IntegerGraph
+from edgecnn.quant import bias_correction
+from edgecnn.quant.calibrate import Frame, collect
+from edgecnn.quant.float_graph import read
+from edgecnn.quant.placement import Placement, Range, module_of, place
+from edgecnn.quant.quantise import float_parameters, to_integers
+from edgecnn.recipe import Recipe
+
+Progress = Callable[[str], None]
+OBSERVERS = "edgecnn.quant.observers"
+# Biases are means over whole maps: some tens of images settle them.
+BIAS_IMAGES = 48
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """The quantiser's result.
+
+    Attributes:
+        graph: The canonical integer graph.
+        observed: Smallest and largest real value seen, by tensor name.
+        images: Number of calibration frames used.
+    """
+
+    graph: IntegerGraph
+    observed: Mapping[str, Range]
+    images: int
+
+
+def quantise(
+    model: ir.Model,
+    frames: Iterable[Frame],
+    recipe: Recipe,
+    weight_bits: int = 8,
+    progress: Progress = lambda what: None,
+) -> Quantised:
+    """Quantise a float graph in normal form whose input is the frame.
+
+    Args:
+        model: The float graph.
+        frames: uint8 (H, W, C) at the model's size; walked through once.
+        recipe: What to ask of the quantiser.
+        weight_bits: 8, or fewer where a target narrows the grid.
+        progress: Called with the name of the stage, once a frame or node.
+
+    Raises:
+        CalibrationError: If there is no frame, or a tensor is not finite on one.
+    """
+    graph = read(model)
+    placement = place(graph)
+    observer = plugins.load(OBSERVERS, recipe.activation_observer)
+    kept = _Kept(frames, BIAS_IMAGES if recipe.bias_correction else 0)
+    statistics = collect(model, placement.own, kept, observer.NEEDS_HISTOGRAM, lambda: progress("calibrating"))
+    ranges = {name: observer.choose(item, recipe.percentile) for name, item in statistics.items()}
+    integers = to_integers(graph, placement, ranges, weight_bits, recipe.weight_range)
+    if recipe.bias_correction:
+        side = bias_correction.float_side(model, integers, _float_weights(placement, integers), kept.first)
+        integers = bias_correction.correct(integers, side, kept.first, lambda: progress("correcting biases"))
+    return Quantised(integers, {name: (item.low, item.high) for name, item in statistics.items()}, kept.count)
+
+
+class _Kept:
+    """Passes frames on, counts them and keeps the first few."""
+
+    def __init__(self, frames: Iterable[Frame], keep: int) -> None:
+        self._frames, self._keep = frames, keep
+        self.first: list[Frame] = []
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            if self.count < self._keep:
+                self.first.append(frame)
+            self.count += 1
+            yield frame
+
+
+def _float_weights(placement: Placement, graph: IntegerGraph) -> dict[str, npt.NDArray[np.float32]]:
+    weighted = {node.name for node in graph.nodes if node.op in bias_correction.WEIGHTED}
+    nodes = [node for node in placement.nodes if node.name in weighted]
+    return {node.name: float_parameters(node, module_of(node.op).WEIGHT_AXIS)[0] for node in nodes}
+
