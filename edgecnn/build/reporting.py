@@ -1,0 +1,156 @@
+"""The report of what was built, and the bundle's other texts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgecnn.build.request import Work
+from edgecnn.integer_graph import Array
+from edgecnn.manifest import Manifest
+from edgecnn.passes.float_difference import FloatModel, largest_difference
+from edgecnn.passes.pipeline import Report as PassReport
+from edgecnn.profile import TargetProfile
+from edgecnn.quant.pipeline import Quantised
+from edgecnn.report import document, html
+from edgecnn.report.document import (
+    AccuracySection,
+    CalibrationSection,
+    EngineProof,
+    FoldSection,
+    FrameSection,
+    ModelSection,
+    Report,
+)
+from edgecnn.report.layers import LayerTable, integer_layers
+from edgecnn.runtime.compare import Acceptance, agreement, differences
+
+FEW_IMAGES = 32
+DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
+
+def calibration_notes(images: int, skipped: int) -> list[str]:
+    """Return what the user should know about the calibration pictures."""
+    notes = []
+    if images < FEW_IMAGES:
+        notes.append(f"calibrated on {images} image(s): ranges are uncertain; give at least {FEW_IMAGES}, better 100.")
+    if skipped:
+        notes.append(f"{skipped} calibration image(s) could not be used; the report names them.")
+    return notes
+
+
+def proof(engine: str, manifest: Manifest, expected: Sequence[Array], got: Sequence[Array]) -> EngineProof:
+    """Return one engine's line of the proof: its outputs on the golden frames beside the reference engine's."""
+    pairs = zip(manifest.outputs, expected, got, strict=True)
+    found = [differences(output.tensor.name, first, second) for output, first, second in pairs]
+    decided = agreement(manifest, expected, got, Acceptance())
+    counts = [sum(item.histogram[index] for item in found) for index in range(4)]
+    noisy = [item.sqnr_db for item in found if item.sqnr_db is not None]
+    return {
+        "engine": engine,
+        "version": importlib.metadata.version(DISTRIBUTIONS.get(engine, "edgecnn")),
+        "equal": counts[0] / sum(counts),
+        "max_lsb": max(item.max_lsb for item in found),
+        "histogram": dict(zip(("0", "1", "2", ">2"), map(float, counts), strict=True)),
+        "sqnr_db": min(noisy) if noisy else None,
+        "decisions": decided.share,
+        "passed": decided.passed,
+    }
+
+
+def report_of(
+    work: Work,
+    quantised: Quantised,
+    files: Mapping[str, list[Path]],
+    proofs: list[EngineProof],
+    accuracy: AccuracySection | None,
+) -> Report:
+    """Return the report's document.
+
+    Args:
+        work: The stages' findings.
+        quantised: The quantiser's result.
+        files: Artefacts by engine.
+        proofs: One line per engine that ran.
+        accuracy: INT8 beside float, None where it was not measured.
+    """
+    layers = integer_layers(quantised.graph)
+    report: Report = {
+        "schema": 1,
+        "model": _model(work, quantised, layers),
+        "targets": [profile.name for profile in work.profiles],
+        "folds": _folds(work.passes, work.folding_difference),
+        "frame": _frame(work),
+        "calibration": _calibration(work, quantised.images),
+        "layers": layers.rows(),
+        "engines": proofs,
+        "artefacts": [row for profile in work.profiles for row in _artefacts(profile, files[profile.engine])],
+        "notes": work.notes,
+    }
+    return report if accuracy is None else report | {"accuracy": accuracy}
+
+
+def _model(work: Work, quantised: Quantised, layers: LayerTable) -> ModelSection:
+    request, expects = work.request, work.request.expects
+    return {
+        "name": request.source.name,
+        "source": "built-in" if request.source.card else "file",
+        "digest": request.source.digest,
+        "task": expects.task or "",
+        "parameters": layers.parameters,
+        "macs": layers.macs,
+        "input": {
+            "shape": list(quantised.graph.spec(quantised.graph.inputs[0]).shape[1:]),
+            "color": expects.color,
+            "resize": expects.resize.mode,
+            "mean": list(expects.mean),
+            "std": list(expects.std),
+        },
+    }
+
+
+def _folds(passes: PassReport, difference: float) -> FoldSection:
+    return {
+        "folded": [
+            {"batch_norm": fold.batch_norm, "into": ", ".join(fold.into), "kind": f"{fold.before} => {fold.after}"}
+            for fold in passes.batch_norm.folds
+        ],
+        "unfolded": [{"batch_norm": item.batch_norm, "reason": item.reason} for item in passes.batch_norm.unfolded],
+        "float_difference": difference,
+    }
+
+
+def _frame(work: Work) -> FrameSection:
+    """Measure what folding the normalisation costs, on golden frames: only the border can differ."""
+    after, found = FloatModel(work.request.source.model), work.entry.report
+    inputs = [(work.entry.feed(frame), {"frame": frame[None]}) for frame in work.golden]
+    effect = largest_difference((work.original(before), work.restored(after(now))) for before, now in inputs)
+    fallback = found.reason if found.fallback else None
+    return {"zero_point": found.zero_point, "exact": found.exact, "border_effect": effect, "fallback": fallback}
+
+
+def _calibration(work: Work, images: int) -> CalibrationSection:
+    frames = work.request.calibration
+    return {
+        "recipe": work.recipe.name,
+        "observer": work.recipe.activation_observer,
+        "images": images,
+        "skipped": [f"{item.name}: {item.reason}" for item in frames.skipped],
+        "digest": frames.digest,
+    }
+
+
+def _artefacts(profile: TargetProfile, paths: Sequence[Path]) -> list[document.Artefact]:
+    sizes = [(path.name, path.stat().st_size) for path in paths]
+    return [{"file": name, "engine": profile.engine, "target": profile.name, "bytes": size} for name, size in sizes]
+
+
+def texts(work: Work, report: Report) -> dict[str, bytes]:
+    """Return the bundle's text files: the report twice, and what the device installs."""
+    requirements = dict.fromkeys(line for profile in work.profiles for line in profile.requirements)
+    return {
+        document.FILE_NAME: document.dumps(report).encode(),
+        html.FILE_NAME: html.render(report).encode(),
+        "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
+    }

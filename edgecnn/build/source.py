@@ -1,0 +1,175 @@
+"""What MODEL on a command line stands for: a built-in, an ONNX file, a saved torch export, or a state dict."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from edgecnn.errors import ModelError, OptionError, unknown_name
+from edgecnn.manifest import Resize
+from edgecnn.vision.frames import Frames
+
+if TYPE_CHECKING:
+    from edgecnn.models.card import ModelCard
+
+BUILT_IN = "defect"
+OWN_FRAMES = 128
+STATE_DICTS = (".pt", ".pth", ".th", ".safetensors")
+SUFFIXES = (".onnx", ".pt2", *STATE_DICTS)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a model expects of its input and what its output means.
+
+    Attributes:
+        mean: On the 0..1 scale in the model's channel order; one value for all channels or one each.
+        std: Likewise, positive.
+        color: The model's channel order: ``rgb``, ``bgr`` or ``gray``.
+        resize: How frames of another size are brought to the model's size.
+        task: Name of a task in `edgecnn.vision.tasks`, None to tell it from the outputs' shapes.
+        labels: Class names by index.
+        thresholds: Score from which a label rejects a part, by label.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    color: str = "rgb"
+    resize: Resize = field(default_factory=Resize)
+    task: str | None = None
+    labels: tuple[str, ...] = ()
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An imported model.
+
+    Attributes:
+        name: Short name, used for the bundle.
+        digest: SHA-256 of the file, or of a built-in model's weights.
+        model: The float graph as imported.
+        expects: What it expects, as far as its card says.
+        card: Name of the built-in, None for a user's model.
+    """
+
+    name: str
+    digest: str
+    model: ir.Model
+    expects: Expectation
+    card: str | None = None
+
+
+def open_model(model: str | None, input_shape: Sequence[int] | None = None, arch: str | None = None) -> Source:
+    """Import a model.
+
+    Args:
+        model: A built-in's name, or a path that ends in one of `SUFFIXES`; None is the built-in defect model.
+        input_shape: Shape of the input, (1, C, H, W); needed where the file does not say it.
+        arch: ``file.py:factory`` that builds the network, for a state dict.
+
+    Raises:
+        ModelError: If the model cannot be read or does not fit.
+        OptionError: If there is neither a built-in nor a file of that name.
+    """
+    wanted = model or BUILT_IN
+    path = Path(wanted)
+    if path.suffix.lower() not in SUFFIXES and not path.exists():
+        return _built_in(wanted, input_shape)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file.")
+    source = Source(path.stem, _file_digest(path), _read(path, input_shape, arch), Expectation())
+    return replace(source, expects=_from_metadata(source.model, source.expects))
+
+
+def _read(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> ir.Model:
+    from edgecnn.graph import import_exported, import_onnx
+
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        return import_onnx(path, input_shape)
+    if suffix == ".pt2":
+        return import_exported(path)
+    if suffix in STATE_DICTS:
+        return _state_dict(path, input_shape, arch)
+    raise ModelError(f"{path}: expected a model that ends in {', '.join(SUFFIXES)}, got '{path.suffix or path.name}'.")
+
+
+def _state_dict(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> ir.Model:
+    from edgecnn import models
+    from edgecnn.graph import import_torch
+    from edgecnn.models.arch import load_arch
+    from edgecnn.models.checkpoint import load_checkpoint
+
+    if arch is None:
+        raise OptionError(
+            f"{path} holds weights without a network: say which one with --arch file.py:factory, "
+            f"or --arch NAME for a built-in ({', '.join(models.names())})."
+        )
+    if ".py" in arch:
+        module = load_arch(arch)
+    else:
+        card = models.card(arch)
+        module, input_shape = models.build(arch), input_shape or (1, *card.input_shape)
+    if input_shape is None:
+        raise OptionError("a state dict does not say how large its input is: give --input-shape, e.g. 1,3,224,224.")
+    load_checkpoint(module, path)
+    return import_torch(module, input_shape, path.stem)
+
+
+def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
+    from edgecnn import models
+    from edgecnn.graph import import_torch
+
+    if name not in models.names():
+        near = unknown_name("built-in model", name, models.names())
+        raise OptionError(f"{near} There is no file of that name either ({', '.join(SUFFIXES)}).")
+    card = models.card(name)
+    module = models.build(name)
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.numpy().tobytes())
+    graph = import_torch(module, input_shape or (1, *card.input_shape), name)
+    return Source(name, digest.hexdigest(), graph, _from_card(card), name)
+
+
+def own_frames(source: Source) -> Frames | None:
+    """Return the calibration frames that a built-in model carries with it, None for all other models."""
+    from edgecnn import plugins
+
+    if source.card != BUILT_IN:
+        return None
+    return Frames(list(plugins.load("edgecnn.models", BUILT_IN).calibration_frames(OWN_FRAMES, seed=0)))
+
+
+def _from_card(card: ModelCard) -> Expectation:
+    task, labels = card.task, tuple(card.labels or ())
+    return Expectation(card.mean, card.std, card.color, Resize(card.resize), task, labels, {})
+
+
+def _from_metadata(model: ir.Model, expects: Expectation) -> Expectation:
+    """Take labels from the metadata that exporters write (a JSON list or mapping under ``names`` or ``labels``)."""
+    import json
+
+    for key in ("labels", "names"):
+        text = model.metadata_props.get(key)
+        if not text:
+            continue
+        try:
+            found = json.loads(text.replace("'", '"'))
+        except ValueError:
+            found = text.split()
+        names = found.values() if isinstance(found, dict) else found
+        return replace(expects, labels=tuple(str(name) for name in names))
+    return expects
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

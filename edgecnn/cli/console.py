@@ -1,0 +1,134 @@
+"""What every command shares: where output goes, and what the exit code means.
+
+People read stderr (progress, notes, errors) and stdout (tables); scripts read stdout, which under ``--json`` holds one
+JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console, JustifyMethod
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
+from rich.table import Table
+
+from edgecnn.errors import (
+    BundleError,
+    CalibrationError,
+    DataError,
+    EdgecnnError,
+    EngineError,
+    ModelError,
+    OptionError,
+    VerificationError,
+)
+
+Item = TypeVar("Item")
+
+INTERRUPTED = 130
+PIPE_WIDTH = 240
+
+EXIT_CODES: dict[type[EdgecnnError], int] = {
+    VerificationError: 1,
+    OptionError: 2,
+    ModelError: 3,
+    DataError: 4,
+    CalibrationError: 4,
+    BundleError: 5,
+    EngineError: 6,
+}
+
+EXIT_CODE_HELP = (
+    "**Exit codes**: 0 done, 1 a proof failed, 2 wrong usage or option, 3 model, 4 data or calibration, 5 bundle, "
+    "6 engine missing or failed, 130 interrupted."
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for scripts.")]
+
+
+def out() -> Console:
+    """Return the console on stdout: results for people. Into a file or a pipe, lines are as long as they need to be."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def err() -> Console:
+    """Return the console on stderr: progress, notes, errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def exit_code(error: EdgecnnError) -> int:
+    """Return the exit code of an error: that of its nearest ancestor in `EXIT_CODES`, 1 for others."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), 1)
+
+
+def fail(error: EdgecnnError) -> int:
+    """Print an error as one message on stderr, without a traceback, and return its exit code."""
+    err().print(f"error: {error}", markup=False, soft_wrap=True)
+    return exit_code(error)
+
+
+def note(message: str) -> None:
+    """Print one line on stderr."""
+    err().print(message, markup=False, soft_wrap=True)
+
+
+def emit_json(document: Any) -> None:
+    """Print ``document`` as JSON on stdout."""
+    typer.echo(json.dumps(document, indent=2, sort_keys=True, allow_nan=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout.
+
+    Args:
+        title: Shown above it; empty for none.
+        columns: Headings. A heading that starts with ``>`` makes a right-aligned column, for numbers.
+        rows: One sequence per row, as long as ``columns``; values are shown with ``str``.
+    """
+    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        grid.add_column(column.removeprefix(">"), justify=justify, overflow="fold")
+    for row in rows:
+        grid.add_row(*(str(value) for value in row))
+    out().print(grid, markup=False)
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield ``items`` behind a progress bar on stderr; nothing is drawn where stderr is no terminal."""
+    console = err()
+    yield from track(items, what, total=total, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def steps(total: int) -> Iterator[_Steps]:
+    """Show one bar over the named steps of a long job, on stderr.
+
+    Args:
+        total: Number of steps.
+    """
+    console = err()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        yield _Steps(bar, total)
+
+
+class _Steps:
+    """Moves the bar of `steps`."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=total)
+        self._begun = False
+
+    def begin(self, what: str) -> None:
+        """Say which step begins; the one before it is done."""
+        self._bar.update(self._task, description=what, advance=int(self._begun))
+        self._begun = True

@@ -1,0 +1,178 @@
+"""``edgecnn doctor``: what this machine has, what it lacks, and how to get it."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from ctypes.util import find_library
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+from edgecnn.cli import console
+
+EXAMPLES = ("edgecnn doctor", "edgecnn doctor --json")
+
+CORE = ("numpy", "opencv-python-headless")
+DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "flatbuffers", "tflite", "safetensors", "jinja2")
+CPU_INFO = Path("/proc/cpuinfo")
+NO_ENGINE = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    Attributes:
+        group: ``"machine"``, ``"core"``, ``"engine"``, ``"coral"`` or ``"desk"``.
+        name: What was looked for.
+        ok: Whether it is there and usable.
+        found: Version, path or description; empty if there is none.
+        hint: What to do, or what it means; empty if there is nothing to say.
+    """
+
+    group: str
+    name: str
+    ok: bool
+    found: str = ""
+    hint: str = ""
+
+
+def command(as_json: console.JsonOption = False) -> None:
+    """Check engines, tools and processor of this machine, and say how to get what is missing.
+
+    Exit code 0 if at least one engine is usable, 6 if none is.
+    """
+    findings = examine()
+    usable = [finding.name for finding in findings if finding.group == "engine" and finding.ok]
+    if as_json:
+        console.emit_json({"engines": usable, "findings": [asdict(finding) for finding in findings]})
+    else:
+        rows = [(item.group, item.name, "ok" if item.ok else "missing", item.found, item.hint) for item in findings]
+        console.table("", ("", "what", "", "found", "remark"), rows)
+    if not usable:
+        console.note("no engine is usable: install one, for example: pip install 'edgecnn[rpi]'")
+        raise typer.Exit(NO_ENGINE)
+
+
+def examine() -> list[Finding]:
+    """Look at this machine. Nothing is changed and torch is not imported."""
+    return [
+        *_machine(),
+        *_packages("core", CORE, "edgecnn"),
+        *_engines(),
+        *_coral(),
+        *_packages("desk", DESK, "edgecnn[export]"),
+    ]
+
+
+def _machine() -> list[Finding]:
+    python = Finding("machine", "python", True, platform.python_version())
+    text = CPU_INFO.read_text(encoding="utf-8", errors="replace") if CPU_INFO.exists() else ""
+    return [python, processor(text, platform.machine())]
+
+
+def processor(cpu_info: str, machine: str) -> Finding:
+    """Say how this processor multiplies 8-bit integers.
+
+    Args:
+        cpu_info: The text of ``/proc/cpuinfo``.
+        machine: `platform.machine`, e.g. ``"x86_64"`` or ``"aarch64"``.
+    """
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpu_info, re.MULTILINE)
+    flags = set(found[1].split()) if found else set()
+    if machine in ("x86_64", "AMD64"):
+        vnni = sorted(flags & {"avx512_vnni", "avx_vnni"})
+        if vnni:
+            return Finding("machine", "processor", True, f"{machine}, {', '.join(vnni)}", "8-bit products are exact")
+        level = "avx2" if "avx2" in flags else "no avx2"
+        remark = "no VNNI: 8-bit products may saturate; use a target with weight_bits = 7 (docs/adding-a-target.md)"
+        return Finding("machine", "processor", True, f"{machine}, {level}", remark)
+    fast = "dot product" if "asimddp" in flags else "no dot product"
+    return Finding("machine", "processor", True, f"{machine}, {fast}", "8-bit products are exact")
+
+
+def installed(package: str) -> str:
+    """Return the version of an installed distribution, empty if it is not installed. Nothing is imported."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _packages(group: str, names: Iterable[str], requirement: str) -> list[Finding]:
+    """Look for distributions without importing them."""
+    found = {name: installed(name) for name in names}
+    return [
+        Finding(group, name, bool(number), number, "" if number else f"pip install '{requirement}'")
+        for name, number in found.items()
+    ]
+
+
+def _engines() -> list[Finding]:
+    """Look for the engine of every target; two targets may share one."""
+    from edgecnn.profile import load_target, targets
+
+    profiles = [load_target(name) for name in targets()]
+    return [_engine(profile.engine, profile.name, distributions(profile.requirements)) for profile in profiles]
+
+
+def distributions(requirements: Sequence[str]) -> list[str]:
+    """Return the distributions that bring an engine: the names in ``requirements``, numpy left out."""
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in requirements]
+    return [name for name in dict.fromkeys(names) if name != "numpy"]
+
+
+def _engine(engine: str, target: str, packages: Sequence[str]) -> Finding:
+    """Import the first installed distribution that brings ``engine``."""
+    here = next((name for name in packages if installed(name)), None)
+    if here is None:
+        return Finding("engine", engine, False, "", f"for target {target}: pip install 'edgecnn[{target}]'")
+    found = f"{here} {installed(here)}"
+    problem = trap(here, installed("numpy")) or _import_problem(here.replace("-", "_"))
+    return Finding("engine", engine, not problem, found, problem or f"for target {target}")
+
+
+def trap(package: str, numpy: str) -> str:
+    """Return what is wrong with a pair of versions that imports but cannot run, empty if nothing is."""
+    if package == "tflite-runtime" and int(numpy.partition(".")[0] or 0) >= 2:
+        return f"tflite-runtime needs numpy 1 and numpy {numpy} is installed: pip install 'numpy<2'"
+    return ""
+
+
+def _import_problem(module: str) -> str:
+    """Return why ``module`` cannot be imported, empty if it can."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"installed, but cannot be imported: {error}"
+    return ""
+
+
+def _coral() -> list[Finding]:
+    """Look for the two tools that come from Google's package archive, not from PyPI."""
+    compiler = shutil.which("edgetpu_compiler")
+    driver = find_library("edgetpu")
+    return [
+        Finding(
+            "coral",
+            "edgetpu_compiler",
+            compiler is not None,
+            compiler or "",
+            ""
+            if compiler
+            else "x86-64 only, not on PyPI; without it the .tflite runs on the CPU (targets/coral/README.md)",
+        ),
+        Finding(
+            "coral",
+            "libedgetpu",
+            driver is not None,
+            driver or "",
+            "" if driver else "needed where the stick is plugged in (targets/coral/README.md)",
+        ),
+    ]

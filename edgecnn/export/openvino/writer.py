@@ -1,0 +1,202 @@
+"""Builds an OpenVINO model node by node; what the lowering functions see of it is the class `Writer`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+from openvino import opset13 as ops
+
+from edgecnn.errors import Refusal, UnsupportedError
+from edgecnn.export.openvino import lowering
+from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
+from edgecnn.ops import op_file
+from edgecnn.tensor import QuantParams
+
+# An OpenVINO output; the package has no usable type information.
+Value = Any
+# Gives the value of an integer of the tensor's grid: itself on uint8 tensors, a real number on dequantised ones.
+Level = Callable[[int], Value]
+Move = Callable[[Sequence[Value], Level], Value]
+
+LEVELS = 256
+OUTPUT_GRIDS = ["edgecnn", "output_grids"]
+TYPES = {"uint8": openvino.Type.u8, "int64": openvino.Type.i64}
+
+
+class Writer:
+    """Collects the OpenVINO form of an integer graph.
+
+    Every activation has a dequantised form, which `real` returns, and an integer form, which only graph outputs use.
+    Data movement is written on the former, and on the latter too where an output needs it.
+    """
+
+    def __init__(self, graph: IntegerGraph) -> None:
+        self.graph = graph
+        self._reals: dict[str, Value] = {}
+        self._integers: dict[str, Callable[[], Value]] = {}
+        self._scales: dict[str, Value] = {}
+        self._readers: dict[str, set[str]] = {}
+        for node in graph.nodes:
+            for name in node.inputs:
+                self._readers.setdefault(name, set()).add(node.op)
+
+    def lower(self) -> Any:
+        """Write all nodes and return the `openvino.Model`.
+
+        Raises:
+            UnsupportedError: With all nodes that have no OpenVINO form.
+        """
+        functions = {node.op: getattr(lowering, f"lower_{op_file(node.op)}", None) for node in self.graph.nodes}
+        refuse_missing(self.graph, functions)
+        parameters = [self._parameter(name) for name in self.graph.inputs]
+        for node in self.graph.nodes:
+            functions[node.op](node, self)  # type: ignore[misc]
+        results = [self._result(name) for name in self.graph.outputs]
+        model = openvino.Model(results, parameters, self.graph.name)
+        _name_nodes(model)
+        model.set_rt_info(json.dumps(self._output_grids(), sort_keys=True), OUTPUT_GRIDS)
+        return model
+
+    def spec_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor."""
+        return self.graph.spec(name).shape
+
+    def read_by(self, name: str, *operators: str) -> bool:
+        """Tell whether any of ``operators`` reads tensor ``name``."""
+        return not self._readers.get(name, set()).isdisjoint(operators)
+
+    def real(self, name: str, shape: Sequence[int] | None = None) -> Value:
+        """Return tensor ``name`` dequantised.
+
+        Args:
+            name: An activation or a constant.
+            shape: Another shape for a constant; the axis of its scales must be the only one that is not 1 or that
+                keeps its size and place counted from the end of the scales' shape (see `constant`).
+        """
+        if name in self.graph.constants:
+            return self.constant(name, shape)
+        return self._reals[name]
+
+    def constant(self, name: str, shape: Sequence[int] | None = None, scale_shape: Sequence[int] = ()) -> Value:
+        """Return constant ``name`` dequantised, its integers kept as they are.
+
+        Args:
+            name: Of a constant.
+            shape: Shape to write it with.
+            scale_shape: Shape of its scales in that form, () for one scale.
+        """
+        array, grid = self.graph.constants[name], self.graph.spec(name).grid
+        integers = ops.constant(array if shape is None else array.reshape(tuple(shape)))
+        integers.set_friendly_name(name)
+        return self._dequantised(integers, grid.zero_point, _float(grid.scales.reshape(tuple(scale_shape))))
+
+    def move(self, node: IntegerNode, function: Move) -> None:
+        """Write ``node`` as data movement.
+
+        Args:
+            node: A node whose activations share one grid.
+            function: Given the inputs and the value of an integer of their grid, returns the output.
+        """
+        grid = self.graph.spec(node.output).grid
+        scale = np.float32(grid.scale[0])
+        inputs = [self.real(name) for name in node.inputs]
+        output = function(inputs, lambda integer: _float(np.float32(integer - grid.zero_point) * scale))
+        output.set_friendly_name(node.output)
+        self._reals[node.output] = output
+        self._integers[node.output] = lambda: function(
+            [self._integer_form(name) for name in node.inputs], lambda integer: ops.constant(np.uint8(integer))
+        )
+
+    def quantise(self, node: IntegerNode, value: Value) -> None:
+        """Quantise the real ``value`` onto the output grid of ``node``."""
+        grid = self.graph.spec(node.output).grid
+        scale = _float(grid.scales.reshape(()))
+        ends = [_float(end) for end in range_ends(grid)]
+        rounded = ops.fake_quantize(value, *ends, _float(0), _float(LEVELS - 1), LEVELS)
+        integers = ops.convert(rounded, "u8")
+        integers.set_friendly_name(node.output)
+        self._integers[node.output] = lambda: integers
+        self._reals[node.output] = self._dequantised(integers, grid.zero_point, scale)
+
+    def indices(self, node: IntegerNode, value: Value) -> None:
+        """Take ``value`` as the output of ``node``, which is not quantised."""
+        value.set_friendly_name(node.output)
+        self._integers[node.output] = lambda: value
+
+    def _parameter(self, name: str) -> Any:
+        spec = self.graph.spec(name)
+        parameter = ops.parameter(list(spec.shape), TYPES[spec.dtype], name=name)
+        parameter.output(0).get_tensor().set_names({name})
+        self._integers[name] = lambda: parameter
+        self._reals[name] = self._dequantised(parameter, spec.grid.zero_point, _float(spec.grid.scales.reshape(())))
+        return parameter
+
+    def _result(self, name: str) -> Any:
+        value = self._integer_form(name)
+        value.output(0).get_tensor().set_names({name})
+        return ops.result(value, name=f"{name}/result")
+
+    def _output_grids(self) -> dict[str, list[float]]:
+        """Return scale and zero point of the quantised tensors that no node reads.
+
+        A scale is written where integers become real. Of these tensors the file has the ends of the range only, which
+        say the scale but for its last bit.
+        """
+        grids = {node.output: self.graph.spec(node.output).quant for node in self.graph.nodes}
+        unread = {name: grid for name, grid in grids.items() if grid and name not in self._readers}
+        return {name: [grid.scale[0], grid.zero_point] for name, grid in unread.items()}
+
+    def _integer_form(self, name: str) -> Value:
+        if name in self.graph.constants:
+            return ops.constant(self.graph.constants[name])
+        return self._integers[name]()
+
+    def _dequantised(self, integers: Value, zero_point: int, scale: Value) -> Value:
+        value = ops.convert(integers, "f32")
+        if zero_point:
+            value = ops.subtract(value, _float(zero_point))
+        return ops.multiply(value, scale)
+
+
+def range_ends(grid: QuantParams) -> tuple[np.float32, np.float32]:
+    """Return the real values of the integers 0 and 255."""
+    low, high = (np.float32(end - grid.zero_point) * np.float32(grid.scale[0]) for end in (0, LEVELS - 1))
+    return low, high
+
+
+def refuse_missing(graph: IntegerGraph, functions: dict[str, Any]) -> None:
+    """Refuse a graph with operators that no function lowers.
+
+    Raises:
+        UnsupportedError: With all of their nodes.
+    """
+    refusals = [
+        Refusal(node.op, node.name, "It has no OpenVINO form.", "Write it with other operators.")
+        for node in graph.nodes
+        if functions[node.op] is None
+    ]
+    if refusals:
+        raise UnsupportedError(refusals, "openvino")
+
+
+def _float(value: npt.ArrayLike) -> Value:
+    return ops.constant(np.asarray(value, np.float32))
+
+
+def _name_nodes(model: Any) -> None:
+    """Give every node without a name of ours one that depends on its place alone, so that files can be compared."""
+    taken: set[str] = set()
+    for index, node in enumerate(model.get_ordered_ops()):
+        name = node.get_friendly_name()
+        automatic = name.rpartition("_")[0] == node.get_type_name()
+        if automatic or name in taken:
+            node.set_friendly_name(f"{node.get_type_name()}/{index}")
+        taken.add(node.get_friendly_name())
+
+
+__all__ = ["Array", "Writer"]

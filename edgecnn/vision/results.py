@@ -1,0 +1,105 @@
+"""What a model says about a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.affine import dequantise
+from edgecnn.errors import DataError
+from edgecnn.manifest import OutputContract
+
+Array = npt.NDArray[np.generic]
+
+
+class Verdict(Enum):
+    """The decision about a part or a frame. INVALID is neither good nor bad: the picture cannot be trusted."""
+
+    PASS = "PASS"
+    REJECT = "REJECT"
+    INVALID = "INVALID"
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor as it left the engine.
+
+    Attributes:
+        contract: What the bundle says about it.
+        integers: uint8 on the contract's grid, or int64 indices; shape as in the contract.
+    """
+
+    contract: OutputContract
+    integers: Array
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+        return self.contract.tensor.name
+
+    @property
+    def real(self) -> npt.NDArray[np.float32]:
+        """The real values, float32, same shape; indices (outputs without a grid) are returned as float32."""
+        quant = self.contract.tensor.quant
+        return self.integers.astype(np.float32) if quant is None else dequantise(self.integers, quant)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a task reads from the outputs; what a task does not know stays None.
+
+    Attributes:
+        label: Name of the class, or its index as text where the bundle has no labels.
+        score: Probability of ``label``, 0..1; for verdicts the score that decided.
+        scores: Probability by label.
+        verdict: PASS or REJECT, where the task decides.
+        mask: uint8 (H, W) class indices at the output's size.
+    """
+
+    label: str | None = None
+    score: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    mask: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Decision about one frame, and the tensors it was made from.
+
+    Attributes:
+        decision: What the bundle's task read from the outputs.
+        outputs: All outputs, in the bundle's order.
+    """
+
+    decision: Decision
+    outputs: tuple[Output, ...]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """PASS or REJECT, None where the task does not decide."""
+        return self.decision.verdict
+
+    @property
+    def label(self) -> str | None:
+        """Name of the class, None where the task has none."""
+        return self.decision.label
+
+    @property
+    def score(self) -> float | None:
+        """Score of the label or verdict, None where the task has none."""
+        return self.decision.score
+
+    def output(self, name: str) -> Output:
+        """Return the output called ``name``.
+
+        Raises:
+            DataError: If there is none of this name.
+        """
+        for output in self.outputs:
+            if output.name == name:
+                return output
+        raise DataError(f"no output '{name}'; there are: {', '.join(output.name for output in self.outputs)}.")

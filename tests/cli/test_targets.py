@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgecnn.cli import app
+
+
+def test_table_names_target_engine_and_artefact(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["targets"]) == 0
+
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.splitlines()[1:] if not line.startswith(" ")] == ["coral", "intel", "rpi"]
+    assert "model.tflite" in text
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["targets", "--json"]) == 0
+
+    profiles = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["targets"]}
+    assert profiles["rpi"]["opset"] == 18
+    assert profiles["coral"]["edge_tpu"]["softmax_elements"] == 16_000

@@ -1,0 +1,28 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Tests run in parallel processes; one thread each keeps timings and memory in bounds. Set before numpy is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """Return the checkout's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of test data, or skip. For tests marked ``data``."""
+    folder = Path(os.environ.get("EDGECNN_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}; name its folder in EDGECNN_DATA")
+    return folder

@@ -1,0 +1,98 @@
+"""What a plug-in of each kind must provide; walks over whatever files there are."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from edgecnn import plugins
+from edgecnn.cli.app import command_names
+from edgecnn.ops import op_file
+from edgecnn.profile import load_target, targets
+from edgecnn.recipe import load_recipe, recipes
+
+OPS = plugins.discover("edgecnn.ops")
+ENGINES = plugins.discover("edgecnn.runtime.engines")
+OBSERVERS = plugins.discover("edgecnn.quant.observers")
+TASKS = plugins.discover("edgecnn.vision.tasks")
+
+
+def test_there_is_something_to_walk_over() -> None:
+    assert {"conv", "gemm", "add", "concat", "max_pool", "resize", "sigmoid", "arg_max"} <= set(OPS)
+    assert {"litert", "onnxruntime", "openvino", "reference"} <= set(ENGINES)
+    assert {"doctor", "targets"} <= set(command_names())
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_operator(name: str) -> None:
+    module = plugins.load("edgecnn.ops", name)
+
+    assert module.__doc__
+    assert module.GRID in ("own", "shared", "fixed", "none")
+    assert hasattr(module, "FIXED") == (module.GRID == "fixed")
+    assert module.OPERANDS is None or module.OPERANDS >= 1
+    assert {
+        kind: list(inspect.signature(getattr(module, kind)).parameters)
+        for kind in ("reference", "to_onnx", "to_tflite")
+    } == {
+        "reference": ["node", "inputs", "output"],
+        "to_onnx": ["node", "writer"],
+        "to_tflite": ["node", "writer"],
+    }
+    assert list(inspect.signature(module.attributes).parameters) == ["node", "grid"]
+
+
+def test_operator_file_names() -> None:
+    assert op_file("MaxPool") == "max_pool"
+    assert [name for name in OPS if op_file("".join(word.capitalize() for word in name.split("_"))) != name] == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engine(name: str) -> None:
+    module = plugins.load("edgecnn.runtime.engines", name)
+
+    assert module.__doc__
+    assert module.NAME
+    assert module.REQUIREMENT
+    assert list(inspect.signature(module.load).parameters)[:4] == ["path", "inputs", "outputs", "threads"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task(name: str) -> None:
+    module = plugins.load("edgecnn.vision.tasks", name)
+
+    assert module.__doc__
+    assert list(inspect.signature(module.decode).parameters) == ["outputs", "manifest"]
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_observer(name: str) -> None:
+    module = plugins.load("edgecnn.quant.observers", name)
+
+    assert module.__doc__
+    assert module.NEEDS_HISTOGRAM in (True, False)
+    assert list(inspect.signature(module.choose).parameters) == ["statistics", "percentile"]
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_command(name: str) -> None:
+    module = plugins.load("edgecnn.cli", name)
+
+    assert inspect.getdoc(module.command), f"edgecnn {name} has no help"
+    assert module.EXAMPLES
+    assert [example for example in module.EXAMPLES if not example.startswith(f"edgecnn {name}")] == []
+
+
+@pytest.mark.parametrize("name", targets())
+def test_target(name: str, project_root: Path) -> None:
+    profile = load_target(name)
+
+    assert profile.title
+    assert (project_root / "targets" / name / "README.md").is_file(), "a target says how its device is set up"
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_recipe(name: str) -> None:
+    assert load_recipe(name).description
