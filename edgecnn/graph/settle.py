@@ -1,0 +1,168 @@
+"""Bring an imported model into the state that `edgecnn.graph` promises."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript import optimizer
+
+from edgecnn.errors import ModelError, Refusal, UnsupportedError
+from edgecnn.graph.float32 import to_float32
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+NOTES_KEY = "edgecnn.notes"
+NO_LIMIT = 1 << 40
+
+
+def settle(model: ir.Model) -> ir.Model:
+    """Inline, fold constants, infer shapes and check, in place; the order is that of dependence.
+
+    Args:
+        model: A model of opset 18 or newer whose inputs have static shapes.
+
+    Returns:
+        The same model, with the promises of `edgecnn.graph` kept.
+
+    Raises:
+        ModelError: If a value has no static shape, or a constant holds NaN or infinity.
+        UnsupportedError: If nodes are not of the standard domain, or contain graphs.
+    """
+    with _quiet("onnx_ir", "onnxscript"):
+        common.InlinePass()(model)
+        to_float32(model)
+        common.RemoveInitializersFromInputsPass()(model)
+        _set_inference_mode(model)
+        _fold_or_refuse(model)
+        _refuse_foreign_nodes(model.graph)
+        common.NameFixPass()(model)
+        common.ShapeInferencePass(data_prop=True, strict_mode=False)(model)
+    _refuse_bad_constants(model.graph)
+    _refuse_open_shapes(model.graph)
+    return model
+
+
+def notes(model: ir.Model) -> tuple[str, ...]:
+    """Return what the import or a pass changed in the meaning of the model, one sentence each."""
+    text = model.metadata_props.get(NOTES_KEY, "")
+    return tuple(text.split("\n")) if text else ()
+
+
+def note(model: ir.Model, sentence: str) -> None:
+    """Add a sentence to the model's `notes`."""
+    model.metadata_props[NOTES_KEY] = "\n".join((*notes(model), sentence))
+
+
+def fold_constants(model: ir.Model) -> None:
+    """Replace everything that depends on constants alone by initialisers, whatever its size, and drop what is unread.
+
+    Shapes are inferred node by node on the way, so that Shape -> Gather -> Concat chains fold too.
+    """
+    optimizer.fold_constants_ir(
+        model,
+        onnx_shape_inference=True,
+        input_size_limit=NO_LIMIT,
+        output_size_limit=NO_LIMIT,
+        should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None,
+    )
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.RemoveUnusedNodesPass()(model)
+
+
+def _fold_or_refuse(model: ir.Model) -> None:
+    try:
+        fold_constants(model)
+    except Exception as error:  # whatever a damaged file makes the evaluator stumble over
+        raise ModelError(f"the model's constants cannot be computed: {error}. Export it again.") from error
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Keep libraries from logging what is reported here as an error anyway."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _set_inference_mode(model: ir.Model) -> None:
+    """Switch BatchNormalization and Dropout from training to inference, and say so."""
+    for node in model.graph:
+        if node.op_type == "BatchNormalization":
+            _use_running_statistics(model, node)
+        elif node.op_type == "Dropout" and len(node.inputs) > 2:
+            node.resize_inputs(1)
+
+
+def _use_running_statistics(model: ir.Model, node: ir.Node) -> None:
+    if node.attributes.get_int("training_mode", 0) == 1:
+        note(model, f"BatchNormalization '{node.name}' was exported in training mode; its running statistics are used.")
+    node.attributes.pop("training_mode", None)
+    if not any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
+        node.resize_outputs(1)
+
+
+def _refuse_foreign_nodes(graph: ir.Graph) -> None:
+    foreign = [_foreign(node) for node in graph if node.domain not in STANDARD_DOMAINS]
+    nested = [_nested(node) for node in graph if _has_graphs(node)]
+    if foreign or nested:
+        raise UnsupportedError([*foreign, *nested])
+
+
+def _has_graphs(node: ir.Node) -> bool:
+    graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in graphs for attribute in node.attributes.values())
+
+
+def _foreign(node: ir.Node) -> Refusal:
+    reason = f"it comes from the operator set '{node.domain}', not from ONNX's own."
+    return Refusal(
+        node.op_type, node.name or "", reason, "Export the model without it, and unquantised and unoptimised."
+    )
+
+
+def _nested(node: ir.Node) -> Refusal:
+    reason = "control flow has no place in a static integer graph."
+    return Refusal(
+        node.op_type, node.name or "", reason, "Export the model with the branch taken and the loop unrolled."
+    )
+
+
+def _refuse_bad_constants(graph: ir.Graph) -> None:
+    for name, value in graph.initializers.items():
+        if value.const_value is None or value.dtype is None or not value.dtype.is_floating_point():
+            continue
+        array = _content(name, value.const_value)
+        if not np.isfinite(array).all():
+            bad = int(array.size - np.isfinite(array).sum())
+            raise ModelError(
+                f"tensor '{name}' of shape {array.shape} holds {bad} value(s) that are NaN or infinite. "
+                "Training has diverged or the file is damaged: take another checkpoint."
+            )
+
+
+def _content(name: str, tensor: ir.TensorProtocol) -> npt.NDArray[np.generic]:
+    try:
+        return tensor.numpy()
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"tensor '{name}' cannot be read: {error}. The file is damaged: fetch it again.") from error
+
+
+def _refuse_open_shapes(graph: ir.Graph) -> None:
+    for node in graph:
+        for value in node.outputs:
+            if value.dtype is None or value.shape is None or not value.shape.is_static():
+                shape = "unknown" if value.shape is None else str(value.shape)
+                raise ModelError(
+                    f"value '{value.name}', written by {node.op_type} '{node.name}', has no static shape ({shape}). "
+                    "Shapes that depend on the picture's content cannot be lowered: export the model without them."
+                )

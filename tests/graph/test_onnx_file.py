@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from edgecnn.errors import ModelError, UnsupportedError
+from edgecnn.graph import import_onnx
+from edgecnn.passes.float_difference import FloatModel
+from edgecnn.passes.pipeline import normalise
+
+
+def write(folder: Path, text: str, opset: int = 18, ir_version: int = 8, **constants: np.ndarray) -> Path:
+    proto = onnx.parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["" : {opset}]>\n{text}')
+    for name, content in constants.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(content), name))
+    path = folder / "model.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+def ops(model: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph)
+
+
+def shape(value: ir.Value) -> tuple[int, ...]:
+    return tuple(value.shape.numpy())
+
+
+RELU = "g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu (x) }"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html></html>", "HTML"),
+        (b"not a model at all", "not an ONNX model|no ONNX graph"),
+        (b"\x80\x04\x95pickle", "not an ONNX model|no ONNX graph"),
+    ],
+)
+def test_what_is_no_model_is_refused_plainly(tmp_path, content, message) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        import_onnx(path)
+
+
+def test_missing_and_cut_off_files(tmp_path) -> None:
+    with pytest.raises(ModelError, match="cannot read"):
+        import_onnx(tmp_path / "none.onnx")
+    path = write(
+        tmp_path, "g (float[1,3,8,8] x) => (float[1,4,8,8] y) { y = Conv (x, w) }", w=np.ones((4, 3, 1, 1), "f4")
+    )
+    content = path.read_bytes()
+    for end in (10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:end])
+        with pytest.raises(ModelError):
+            import_onnx(path)
+
+
+@pytest.mark.parametrize("opset", [8, 24])
+def test_opsets_outside_9_to_23_are_refused(tmp_path, opset) -> None:
+    with pytest.raises(ModelError, match=f"opset {opset}"):
+        import_onnx(write(tmp_path, RELU, opset))
+
+
+@pytest.mark.parametrize("opset", range(9, 24))
+def test_opsets_9_to_23_load(tmp_path, opset) -> None:
+    model = import_onnx(write(tmp_path, RELU, opset))
+    assert ops(model) == {"Relu": 1}
+    assert model.opset_imports[""] == max(opset, 18)
+
+
+def test_opset_9_operators_are_converted(tmp_path) -> None:
+    path = write(
+        tmp_path,
+        """g (float[1,4,8,8] x, float[4] s) => (float[1,4,16,16] y) {
+            a = Upsample <mode = "nearest"> (x, scales)
+            b = Slice <axes = [1], starts = [0], ends = [4]> (a)
+            c = Clip <min = 0.0, max = 6.0> (b)
+            d = Pad <pads = [0,0,1,1,0,0,1,1]> (c)
+            e = BatchNormalization (d, s, s, s, s)
+            y = MaxPool <kernel_shape = [3,3]> (e)
+        }""",
+        9,
+        4,
+        scales=np.array([1, 1, 2, 2], np.float32),
+        s=np.arange(1, 5, dtype=np.float32),
+    )
+    model = import_onnx(path)
+    assert [value.name for value in model.graph.inputs] == ["x"], "an input with a default is a constant"
+    normalise(model)
+    x = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(path.read_bytes()).run(None, {"x": x})
+    (found,) = FloatModel(model)({"x": x})
+    assert np.abs(wanted - found).max() <= 1e-5
+
+
+def test_opset_10_resize_and_11_softmax_keep_their_meaning(tmp_path) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    path = write(
+        tmp_path,
+        'g (float[1,4,8,8] x) => (float[1,4,16,16] y) { y = Resize <mode = "linear"> (x, scales) }',
+        10,
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
+    (wanted,) = onnxruntime.InferenceSession(path.read_bytes()).run(None, {"x": x})
+    assert np.abs(FloatModel(import_onnx(path))({"x": x})[0] - wanted).max() <= 1e-5
+    body = "s = Squeeze <axes = [0]> (x) t = Unsqueeze <axes = [0]> (s) y = Softmax <axis = 2> (t)"
+    path = write(tmp_path, f"g (float[1,4,8,8] x) => (float[1,4,8,8] y) {{ {body} }}", 12)
+    (wanted,) = onnxruntime.InferenceSession(path.read_bytes()).run(None, {"x": x})
+    model = import_onnx(path)
+    normalise(model)
+    assert np.abs(FloatModel(model)({"x": x})[0] - wanted).max() <= 1e-6
+
+
+def test_dynamic_batch_becomes_1_and_shape_chains_fold(tmp_path) -> None:
+    path = write(
+        tmp_path,
+        """g (float[batch,4,8,8] x) => (float[batch,rest] y) {
+            s = Shape (x)
+            n = Gather <axis = 0> (s, zero)
+            u = Unsqueeze (n, axes)
+            t = Concat <axis = 0> (u, minus)
+            y = Reshape (x, t)
+        }""",
+        zero=np.int64(0),
+        axes=np.array([0]),
+        minus=np.array([-1]),
+    )
+    model = import_onnx(path)
+    assert ops(model) == {"Reshape": 1}
+    assert shape(model.graph.inputs[0]) == (1, 4, 8, 8)
+    assert shape(model.graph.outputs[0]) == (1, 256)
+
+
+def test_other_dynamic_dimensions_need_a_shape(tmp_path) -> None:
+    path = write(tmp_path, "g (float[n,3,height,width] x) => (float[n,3,height,width] y) { y = Relu (x) }")
+    with pytest.raises(ModelError, match=r"2 \('height'\), 3 \('width'\).*--input-shape"):
+        import_onnx(path)
+    for given in ((1, 3, 32, 48), {"x": (1, 3, 32, 48)}):
+        assert shape(import_onnx(path, given).graph.outputs[0]) == (1, 3, 32, 48)
+    with pytest.raises(ModelError, match="no input is called z"):
+        import_onnx(path, {"z": (1, 3, 32, 48)})
+    with pytest.raises(ModelError, match="fixes dimension 1 to 3"):
+        import_onnx(path, (1, 4, 32, 48))
+    with pytest.raises(ModelError, match="4 dimensions"):
+        import_onnx(path, (3, 32, 48))
+    with pytest.raises(ModelError, match="positive"):
+        import_onnx(path, (1, 3, 0, 48))
+    with pytest.raises(ModelError, match="batch 2"):
+        import_onnx(path, (2, 3, 32, 48))
+
+
+def test_two_inputs_need_names(tmp_path) -> None:
+    path = write(tmp_path, "g (float[1,3] a, float[1,k] b) => (float[1,3] y) { y = Add (a, b) }")
+    with pytest.raises(ModelError, match="inputs a, b"):
+        import_onnx(path, (1, 3))
+    assert shape(import_onnx(path, {"b": (1, 1)}).graph.inputs[1]) == (1, 1)
+
+
+def test_nan_and_infinity_are_refused_by_name(tmp_path) -> None:
+    weight = np.ones((4, 3, 1, 1), np.float32)
+    weight[0, 0] = np.nan
+    weight[1, 0] = np.inf
+    path = write(tmp_path, "g (float[1,3,8,8] x) => (float[1,4,8,8] y) { y = Conv (x, kernel) }", kernel=weight)
+    with pytest.raises(ModelError, match=r"'kernel'.*2 value"):
+        import_onnx(path)
+
+
+def test_shapes_that_depend_on_content_are_refused(tmp_path) -> None:
+    path = write(tmp_path, "g (float[1,3,8,8] x) => (int64[4,n] y) { y = NonZero (x) }")
+    with pytest.raises(ModelError, match=r"'y'.*NonZero"):
+        import_onnx(path)
+
+
+def test_foreign_operators_and_control_flow_are_all_named(tmp_path) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18, "acme" : 1]>\n'
+        "g (float[1,3] x) => (float[1,3] y) { a = acme.Magic (x) y = acme.More (a) }"
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(UnsupportedError) as error:
+        import_onnx(path)
+    assert [refusal.op for refusal in error.value.refusals] == ["Magic", "More"]
+    assert "acme" in error.value.refusals[0].reason
+
+
+def test_half_precision_becomes_float32(tmp_path) -> None:
+    path = write(
+        tmp_path,
+        "g (float16[1,3,8,8] x) => (float16[1,4,8,8] y) { a = Conv (x, w) y = Relu (a) }",
+        w=np.full((4, 3, 1, 1), 0.1, np.float16),
+    )
+    model = import_onnx(path)
+    normalise(model)
+    assert {value.dtype for node in model.graph for value in node.outputs} == {ir.DataType.FLOAT}
+    (found,) = FloatModel(model)({"x": np.ones((1, 3, 8, 8), np.float32)})
+    assert np.allclose(found, 3 * np.float32(np.float16(0.1)))
+
+
+def external(folder: Path, location: str) -> Path:
+    path = write(
+        folder, "g (float[1,3,8,8] x) => (float[1,4,8,8] y) { y = Conv (x, w) }", w=np.ones((4, 3, 1, 1), "f4")
+    )
+    proto = onnx.load(path)
+    tensor = proto.graph.initializer[0]
+    content = tensor.raw_data
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(len(content)))):
+        tensor.external_data.add(key=key, value=value)
+    path.write_bytes(proto.SerializeToString())
+    (folder / "weights.bin").write_bytes(content)
+    return path
+
+
+def test_external_data_is_read_from_beside_the_model_only(tmp_path) -> None:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    model = import_onnx(external(folder, "weights.bin"))
+    (weight,) = model.graph.initializers.values()
+    assert np.array_equal(weight.const_value.numpy(), np.ones((4, 3, 1, 1), np.float32))
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 48)
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    for location in ("../secret.bin", str(tmp_path / "secret.bin"), "link.bin"):
+        with pytest.raises(ModelError, match="refused"):
+            import_onnx(external(folder, location))
+    with pytest.raises(ModelError, match="missing"):
+        import_onnx(external(folder, "gone.bin"))
+
+
+def test_metadata_is_kept(tmp_path) -> None:
+    path = write(tmp_path, RELU)
+    proto = onnx.load(path)
+    proto.metadata_props.add(key="names", value="{0: 'person'}")
+    onnx.save(proto, path)
+    model = import_onnx(path)
+    normalise(model)
+    assert model.metadata_props["names"] == "{0: 'person'}"
+
+
+def test_names_are_unique_even_where_the_file_has_none(tmp_path) -> None:
+    model = import_onnx(
+        write(tmp_path, "g (float[1,3] x) => (float[1,3] y) { a = Relu (x) b = Tanh (a) y = Relu (b) }")
+    )
+    names = [node.name for node in model.graph]
+    assert all(names)
+    assert len(set(names)) == 3
