@@ -100,11 +100,12 @@ def _grid(multiply: Any, source: Any) -> QuantParams:
     return QuantParams.per_channel(scale.ravel(), _weight_axis(scale.shape, source))
 
 
-def _weight_axis(shape: tuple[int, ...], source: Any) -> int:
-    """Return the axis of the scales in the canonical graph, which has no axis of groups."""
+def _weight_axis(scales: tuple[int, ...], source: Any) -> int:
+    """Return the axis of the scales in the canonical graph, whose weights have no axis of groups."""
     transposed = {"ConvolutionBackpropData", "GroupConvolutionBackpropData"}
-    readers = source.output(0).get_target_inputs()
-    return 1 if any(_feeds(item.get_node(), transposed) for item in readers) else 0
+    channels_second = any(_feeds(item.get_node(), transposed) for item in source.output(0).get_target_inputs())
+    # Of a transposed convolution: (1, O, 1, 1), or with groups (1, 1, O / group, 1, 1) or (group, C / group, 1, 1, 1).
+    return 1 if channels_second and max(scales[: len(scales) - 3]) == 1 else 0
 
 
 def _feeds(node: Any, kinds: set[str]) -> bool:

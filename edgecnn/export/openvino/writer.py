@@ -39,7 +39,7 @@ class Writer:
         self.graph = graph
         self._reals: dict[str, Value] = {}
         self._integers: dict[str, Callable[[], Value]] = {}
-        self._scales: dict[str, Value] = {}
+        self._declared: dict[str, tuple[float, int]] = {}
         self._readers: dict[str, set[str]] = {}
         for node in graph.nodes:
             for name in node.inputs:
@@ -59,39 +59,27 @@ class Writer:
         results = [self._result(name) for name in self.graph.outputs]
         model = openvino.Model(results, parameters, self.graph.name)
         _name_nodes(model)
-        model.set_rt_info(json.dumps(self._output_grids(), sort_keys=True), OUTPUT_GRIDS)
+        model.set_rt_info(json.dumps(self._declared, sort_keys=True), OUTPUT_GRIDS)
         return model
-
-    def spec_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor."""
-        return self.graph.spec(name).shape
 
     def read_by(self, name: str, *operators: str) -> bool:
         """Tell whether any of ``operators`` reads tensor ``name``."""
         return not self._readers.get(name, set()).isdisjoint(operators)
 
-    def real(self, name: str, shape: Sequence[int] | None = None) -> Value:
-        """Return tensor ``name`` dequantised.
+    def real(self, name: str) -> Value:
+        """Return tensor ``name`` dequantised: an activation, or a constant on a per-tensor grid."""
+        return self.constant(name) if name in self.graph.constants else self._reals[name]
 
-        Args:
-            name: An activation or a constant.
-            shape: Another shape for a constant; the axis of its scales must be the only one that is not 1 or that
-                keeps its size and place counted from the end of the scales' shape (see `constant`).
-        """
-        if name in self.graph.constants:
-            return self.constant(name, shape)
-        return self._reals[name]
-
-    def constant(self, name: str, shape: Sequence[int] | None = None, scale_shape: Sequence[int] = ()) -> Value:
+    def constant(self, name: str, array: Array | None = None, scale_shape: Sequence[int] = ()) -> Value:
         """Return constant ``name`` dequantised, its integers kept as they are.
 
         Args:
             name: Of a constant.
-            shape: Shape to write it with.
+            array: Its integers in the form that OpenVINO wants, None for as they are.
             scale_shape: Shape of its scales in that form, () for one scale.
         """
-        array, grid = self.graph.constants[name], self.graph.spec(name).grid
-        integers = ops.constant(array if shape is None else array.reshape(tuple(shape)))
+        grid = self.graph.spec(name).grid
+        integers = ops.constant(self.graph.constants[name] if array is None else np.ascontiguousarray(array))
         integers.set_friendly_name(name)
         return self._dequantised(integers, grid.zero_point, _float(grid.scales.reshape(tuple(scale_shape))))
 
@@ -99,18 +87,19 @@ class Writer:
         """Write ``node`` as data movement.
 
         Args:
-            node: A node whose activations share one grid.
+            node: A node whose activations share one grid, or have none.
             function: Given the inputs and the value of an integer of their grid, returns the output.
         """
-        grid = self.graph.spec(node.output).grid
-        scale = np.float32(grid.scale[0])
-        inputs = [self.real(name) for name in node.inputs]
-        output = function(inputs, lambda integer: _float(np.float32(integer - grid.zero_point) * scale))
-        output.set_friendly_name(node.output)
-        self._reals[node.output] = output
+        grid = self.graph.spec(node.output).quant
         self._integers[node.output] = lambda: function(
             [self._integer_form(name) for name in node.inputs], lambda integer: ops.constant(np.uint8(integer))
         )
+        if grid is not None:
+            zero_point, scale = grid.zero_point, np.float32(grid.scale[0])
+            inputs = [self.real(name) for name in node.inputs]
+            output = function(inputs, lambda integer: _float(np.float32(integer - zero_point) * scale))
+            output.set_friendly_name(node.output)
+            self._reals[node.output] = output
 
     def quantise(self, node: IntegerNode, value: Value) -> None:
         """Quantise the real ``value`` onto the output grid of ``node``."""
@@ -141,17 +130,11 @@ class Writer:
         value.output(0).get_tensor().set_names({name})
         return ops.result(value, name=f"{name}/result")
 
-    def _output_grids(self) -> dict[str, list[float]]:
-        """Return scale and zero point of the quantised tensors that no node reads.
-
-        A scale is written where integers become real. Of these tensors the file has the ends of the range only, which
-        say the scale but for its last bit.
-        """
-        grids = {node.output: self.graph.spec(node.output).quant for node in self.graph.nodes}
-        unread = {name: grid for name, grid in grids.items() if grid and name not in self._readers}
-        return {name: [grid.scale[0], grid.zero_point] for name, grid in unread.items()}
-
     def _integer_form(self, name: str) -> Value:
+        """Return the integers of a tensor, and note its grid: nothing says the scale of a tensor that is not read."""
+        grid = self.graph.spec(name).quant
+        if grid is not None:
+            self._declared[name] = (grid.scale[0], grid.zero_point)
         if name in self.graph.constants:
             return ops.constant(self.graph.constants[name])
         return self._integers[name]()
