@@ -90,7 +90,8 @@ class IntegerGraph:
         constants: Integer arrays of the constants, by name.
 
     Raises:
-        ValueError: If a node reads a tensor that does not exist yet, or a spec does not fit its constant.
+        ValueError: If a node reads a tensor that does not exist yet or writes one that does, or a spec is missing or
+            does not fit its constant.
     """
 
     name: str
@@ -105,11 +106,16 @@ class IntegerGraph:
             spec = self.tensors.get(name)
             if spec is None or spec.shape != array.shape or spec.dtype != array.dtype.name:
                 raise ValueError(f"constant '{name}' is {array.dtype} {array.shape}, its spec says {spec}")
+        undeclared = [name for name in self.inputs if name not in self.tensors]
+        if undeclared:
+            raise ValueError(f"the graph input(s) {undeclared} have no spec")
         ready = set(self.inputs) | set(self.constants)
         for node in self.nodes:
             missing = [name for name in node.inputs if name not in ready]
             if missing or node.output not in self.tensors:
                 raise ValueError(f"{node.op} '{node.name}' reads unknown {missing} or writes unknown '{node.output}'")
+            if node.output in ready:
+                raise ValueError(f"{node.op} '{node.name}' writes '{node.output}' a second time")
             ready.add(node.output)
         lost = [name for name in self.outputs if name not in ready]
         if lost:
@@ -164,7 +170,9 @@ class IntegerGraph:
                     raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
                 constants = {name: archive[key] for name, key in document["constants"].items()}
             return _from_document(document, constants)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            Exception
+        ) as error:  # damage shows anywhere in zip, npy and JSON: zlib.error, EOFError, struct.error, ...
             raise BundleError(f"{path} is not a readable integer graph: {error}") from error
 
 

@@ -11,6 +11,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
+_EXACT_TERMS = 2**24 // (255 * 128)
+
+
 def output_size(size: int, kernel: int, stride: int, pad_begin: int, pad_end: int, dilation: int = 1) -> int:
     """Return ``floor((size + pad_begin + pad_end - dilation * (kernel - 1) - 1) / stride) + 1``.
 
@@ -43,7 +46,7 @@ def convolve(
 ) -> npt.NDArray[np.float64]:
     """Convolve an already padded int32 map (N, C, H, W) with int8 ``weight`` (O, C/group, kh, kw), exactly.
 
-    Sums are held in float64, which is exact up to 2**53 and runs on BLAS.
+    The values lie in -255 .. 255.
     """
     view = windows(values, weight.shape[2:], strides, dilations)
     if weight.shape[1] == 1 and weight.shape[0] == group:
@@ -55,14 +58,27 @@ def convolve(
         start = index * channels // group
         columns = view[:, start : start + channels // group].transpose(0, 2, 3, 1, 4, 5)
         kernel = weight[index * per_group : (index + 1) * per_group].reshape(per_group, -1)
-        flat = columns.reshape(batch * height * width, -1).astype(np.float64) @ kernel.T.astype(np.float64)
+        flat = exact_product(columns.reshape(batch * height * width, -1), kernel.T)
         parts.append(flat.reshape(batch, height, width, per_group).transpose(0, 3, 1, 2))
     return np.concatenate(parts, axis=1)
 
 
+def exact_product(left: Array, right: Array) -> npt.NDArray[np.float64]:
+    """Multiply an integer matrix in -255 .. 255 by one in -128 .. 127, exactly, on BLAS.
+
+    float32 holds integers up to 2**24 exactly, which is `_EXACT_TERMS` products; longer sums are taken in parts.
+    """
+    total = np.zeros((left.shape[0], right.shape[1]), np.float64)
+    for start in range(0, left.shape[1], _EXACT_TERMS):
+        part = slice(start, start + _EXACT_TERMS)
+        total += left[:, part].astype(np.float32) @ right[part].astype(np.float32)
+    return total
+
+
 def _depthwise(view: Array, kernel: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    total = np.zeros(view.shape[:4], np.float64)
+    # float32 is exact for kernels of up to `_EXACT_TERMS` taps, which no depthwise kernel exceeds.
+    total = np.zeros(view.shape[:4], np.float32)
     for row in range(kernel.shape[1]):
         for column in range(kernel.shape[2]):
-            total += view[..., row, column] * kernel[None, :, row, column, None, None].astype(np.float64)
-    return total
+            total += view[..., row, column] * kernel[None, :, row, column, None, None].astype(np.float32)
+    return total.astype(np.float64)

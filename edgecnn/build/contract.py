@@ -51,6 +51,8 @@ def manifest_of(work: Work, quantised: Quantised, files: Mapping[str, list[Path]
 def _output(graph: IntegerGraph, name: str) -> OutputContract:
     spec = graph.spec(name)
     writer = next((node.op for node in graph.nodes if node.output == name), "")
+    if spec.shape[0] != 1:
+        return OutputContract(spec, "ABDEFG"[: len(spec.shape)], "raw")
     layout = {4: "NHWC", 3: "NAC", 2: "NC"}.get(len(spec.shape), "N" + "ABDEFG"[: len(spec.shape) - 1])
     if writer in ("Softmax", "Sigmoid"):
         return OutputContract(spec, layout, "probabilities")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgecnn.affine import dequantise
 from edgecnn.errors import DataError
+from edgecnn.integer_graph import Array
 from edgecnn.report.accuracy import agreement, sqnr_db, wilson_interval
 from edgecnn.report.document import AccuracySection, EngineAccuracy
 from edgecnn.runtime.engines import Engine
@@ -78,11 +79,16 @@ def _label(text: str, labels: Sequence[str], table: Path) -> int:
         raise DataError(f"{table}: '{text}' is neither a class index nor one of the model's labels.") from error
 
 
+def without_batch(array: Array) -> Array:
+    """Drop a batch axis of length 1; some detectors have none."""
+    return array[0] if array.shape[0] == 1 else array
+
+
 def real_output(engine: Engine, spec: TensorSpec) -> Predict:
     """Return a function from a frame to the first output of ``engine`` as real values, without the batch axis."""
 
     def predict(frame: Frame) -> Logits:
-        integers = engine.run([frame[None]])[0][0]
+        integers = without_batch(engine.run([frame[None]])[0])
         return integers.astype(np.float32) if spec.quant is None else dequantise(integers, spec.quant)
 
     return predict

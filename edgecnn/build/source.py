@@ -15,7 +15,7 @@ from edgecnn.manifest import Resize
 from edgecnn.vision.frames import Frames
 
 if TYPE_CHECKING:
-    from edgecnn.models.card import ModelCard
+    from edgecnn.models.model_card import ModelCard
 
 BUILT_IN = "defect"
 OWN_FRAMES = 128
@@ -123,6 +123,8 @@ def _state_dict(path: Path, input_shape: Sequence[int] | None, arch: str | None)
 
 
 def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
+    import torch
+
     from edgecnn import models
     from edgecnn.graph import import_torch
 
@@ -130,6 +132,8 @@ def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
         near = unknown_name("built-in model", name, models.names())
         raise OptionError(f"{near} There is no file of that name either ({', '.join(SUFFIXES)}).")
     card = models.card(name)
+    # A built-in without shipped weights is random: the same random weights every time.
+    torch.manual_seed(0)
     module = models.build(name)
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
@@ -149,8 +153,8 @@ def own_frames(source: Source) -> Frames | None:
 
 
 def _from_card(card: ModelCard) -> Expectation:
-    task, labels = card.task, tuple(card.labels or ())
-    return Expectation(card.mean, card.std, card.color, Resize(card.resize), task, labels, {})
+    labels = card.labels or ()
+    return Expectation(card.mean, card.std, card.color, Resize(card.resize), card.task, labels, dict(card.thresholds))
 
 
 def _from_metadata(model: ir.Model, expects: Expectation) -> Expectation:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from edgecnn import __version__
 from edgecnn.build import reporting
 from edgecnn.build.contract import manifest_of
-from edgecnn.build.evaluate import Predict, accuracy_section, compare, find_labelled, real_output
+from edgecnn.build.evaluate import Predict, accuracy_section, compare, find_labelled, real_output, without_batch
 from edgecnn.build.request import Frame, Request, Work
 from edgecnn.errors import CalibrationError, DataError, MissingEngineError, OptionError
 from edgecnn.export import artefact
@@ -193,7 +193,7 @@ def _evaluate(work: Work, graph: IntegerGraph, files: Mapping[str, list[Path]], 
 
     def reference(frame: Frame) -> npt.NDArray[np.float32]:
         first = work.original(work.entry.feed(frame))[:1]
-        return np.asarray(work.restored(first)[0][0])
+        return without_batch(work.restored(first)[0])
 
     with ExitStack() as stack:
         predictors: dict[str, Predict] = {}

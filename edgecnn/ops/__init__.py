@@ -188,8 +188,10 @@ class TfliteWriter(Protocol):
     def parameter(self, name: str, array: Array, axis: int, slices: npt.NDArray[np.int64] | None = None) -> str:
         """Add the rearranged constant ``name`` on its own grid, whose scales now run along ``axis``."""
 
-    def emit(self, op: str, inputs: Sequence[str], shape: Sequence[int], like: str, **options: Attribute) -> str:
-        """Add an operator with an intermediate output on the grid of graph tensor ``like``; return the output."""
+    def emit(
+        self, op: str, inputs: Sequence[str], shape: Sequence[int], grid: str | QuantParams, **options: Attribute
+    ) -> str:
+        """Add an operator with an intermediate output on ``grid`` (or on that of the tensor named so); return it."""
 
     def write(
         self,
@@ -223,6 +225,12 @@ class TfliteWriter(Protocol):
 
     def pool(self, node: IntegerNode, op: str) -> None:
         """Write a pooling operator."""
+
+    def rescale(self, node: IntegerNode) -> None:
+        """Write a change of grid."""
+
+    def slopes(self, node: IntegerNode, slope: Array, step: QuantParams) -> None:
+        """Write ``slope * min(x, 0) + max(x, 0)``; ``slope`` is int8, of one sign, on grid ``step``."""
 
     def window(
         self, node: IntegerNode, tensor: str, kernel: Sequence[int], dilations: Sequence[int] = (1, 1)

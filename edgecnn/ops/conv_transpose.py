@@ -76,32 +76,45 @@ def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
     """Write TRANSPOSE_CONV with bias; zero taps around the kernel put SAME or VALID padding where the pads are.
 
     TFLite crops half of the surplus, rounded down, in front. A zero tap in front of the kernel moves the crop by one,
-    a zero tap behind it enlarges the surplus, so that every crop can be reached without a slice.
+    a zero tap behind it enlarges the surplus, so that every usual crop is reached without a SLICE.
     """
     x, channels = writer.features(node.inputs[0])
     kernel = _dense(node, writer.graph.constants[node.inputs[1]], len(channels))[channels]
-    fits = [_taps(node, writer, kernel.shape[2:], axis) for axis in (0, 1)]
-    padding = "VALID" if all("VALID" in fit for fit in fits) else "SAME"
-    if any(padding not in fit for fit in fits):
-        writer.refuse(
-            node, f"No TFLite padding crops as pads {node.ints('pads')} do.", "Use pads of at most (kernel - 1) / 2."
-        )
-        return
-    kernel = np.pad(kernel, ((0, 0), (0, 0), fits[0][padding], fits[1][padding]))
     output = writer.graph.spec(node.output).shape
-    shape = writer.constant(np.asarray([output[axis] for axis in CHANNELS_LAST], np.int32))
-    weight = writer.parameter(node.inputs[1], kernel.transpose(1, 2, 3, 0), 0)
-    bias = writer.parameter(node.inputs[2], writer.graph.constants[node.inputs[2]], 0)
+    fits = [_taps(node, writer, kernel.shape[2:], axis) for axis in (0, 1)]
+    padding = next((name for name in ("VALID", "SAME") if all(name in fit for fit in fits)), None)
+    if padding is not None:
+        kernel = np.pad(kernel, ((0, 0), (0, 0), fits[0][padding], fits[1][padding]))
+        size = output[2:]
+    else:
+        kernel, size = _uncropped(node, writer, kernel)
+    shape = (output[0], *size, output[1])
+    inputs = [
+        writer.constant(np.asarray(shape, np.int32)),
+        writer.parameter(node.inputs[1], kernel.transpose(1, 2, 3, 0), 0),
+        x,
+        writer.parameter(node.inputs[2], writer.graph.constants[node.inputs[2]], 0),
+    ]
     stride_h, stride_w = node.ints("strides")
-    writer.write(
-        node,
-        "TRANSPOSE_CONV",
-        [shape, weight, x, bias],
-        CHANNELS_LAST,
-        padding=padding,
-        stride_h=stride_h,
-        stride_w=stride_w,
-    )
+    options: dict[str, Attribute] = {"padding": padding or "VALID", "stride_h": stride_h, "stride_w": stride_w}
+    if padding is not None:
+        writer.write(node, "TRANSPOSE_CONV", inputs, CHANNELS_LAST, **options)
+        return
+    whole = writer.emit("TRANSPOSE_CONV", inputs, shape, node.output, **options)
+    top, left, _, _ = node.ints("pads")
+    begin = writer.constant(np.asarray((0, top, left, 0), np.int32))
+    extent = writer.constant(np.asarray([output[axis] for axis in CHANNELS_LAST], np.int32))
+    writer.write(node, "SLICE", [whole, begin, extent], CHANNELS_LAST)
+
+
+def _uncropped(node: IntegerNode, writer: TfliteWriter, kernel: Array) -> tuple[Array, tuple[int, ...]]:
+    """Return the kernel with zero taps behind it, and the uncropped output size, in which the crop lies."""
+    pads, strides = node.ints("pads"), node.ints("strides")
+    inputs, output = (writer.graph.spec(name).shape[2:] for name in (node.inputs[0], node.output))
+    full = [(inputs[axis] - 1) * strides[axis] + kernel.shape[2 + axis] for axis in (0, 1)]
+    behind = [max(0, pads[axis] + output[axis] - full[axis]) for axis in (0, 1)]
+    padded = np.pad(kernel, ((0, 0), (0, 0), (0, behind[0]), (0, behind[1])))
+    return padded, tuple(full[axis] + behind[axis] for axis in (0, 1))
 
 
 def _dense(node: IntegerNode, weight: Array, inputs: int) -> Array:

@@ -31,14 +31,7 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
-    """Write PRELU with one slope for all channels.
-
-    PRELU with a 1-D slope is on the Edge TPU's list and LEAKY_RELU is not; it is nearer besides: XNNPACK's LEAKY_RELU
-    is one off in 2 to 10 % of the values, PRELU in none on most grids.
-    """
-    alpha, rank = node.number("alpha"), len(writer.graph.spec(node.output).shape)
-    order = writer.order(node.inputs, rank)
-    x = writer.read(node.inputs[0], order)
-    slope = np.full(writer.shape(x)[-1:], 127 * np.sign(alpha), np.int8)
-    grid = QuantParams.per_tensor(abs(alpha) / 127 or 1.0)
-    writer.write(node, "PRELU", [x, writer.constant(slope, grid)], order)
+    """Write two MUL and an ADD, which are exact; LEAKY_RELU is not, nor is it on the Edge TPU's list."""
+    alpha = node.number("alpha")
+    slope = np.full(1, 127 * np.sign(alpha), np.int8)
+    writer.slopes(node, slope, QuantParams.per_tensor(abs(alpha) / 127 or 1.0))

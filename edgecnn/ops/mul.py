@@ -20,7 +20,8 @@ def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute
 def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:
     """Multiply the integers exactly and requantise once."""
     a, b = inputs
-    return requantise(a.offset() * b.offset(), multiplier(a.grid, b.grid, output.grid), output.grid.zero_point)
+    factor = multiplier(a.grid, b.grid, output.grid).reshape(())
+    return requantise(a.offset() * b.offset(), factor, output.grid.zero_point)
 
 
 def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:

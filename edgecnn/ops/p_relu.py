@@ -31,13 +31,14 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
-    """Write PRELU; a slope per channel is 1-D, as the Edge TPU wants it."""
+    """Write two MUL and an ADD, which are exact; PRELU where slopes have both signs (1-D, as the Edge TPU wants it)."""
+    spec, slope = writer.graph.spec(node.inputs[1]), writer.graph.constants[node.inputs[1]]
     rank = len(writer.graph.spec(node.output).shape)
     order = writer.order(node.inputs[:1], rank)
-    x = writer.read(node.inputs[0], order)
-    slope = writer.graph.constants[node.inputs[1]]
-    if slope.size in (1, writer.shape(x)[-1]) and (slope.size == 1 or order[-1] == 1):
-        alpha = writer.parameter(node.inputs[1], np.broadcast_to(slope.reshape(-1), writer.shape(x)[-1:]), 0)
-    else:
-        alpha = writer.read(node.inputs[1], order)
-    writer.write(node, "PRELU", [x, alpha], order)
+    in_memory = slope.reshape((1,) * (rank - slope.ndim) + slope.shape).transpose(order)
+    if slope.min() >= 0 or slope.max() <= 0:
+        writer.slopes(node, in_memory, spec.grid)
+        return
+    flat = in_memory.reshape(-1) if slope.size in (1, in_memory.shape[-1]) else in_memory
+    alpha = writer.parameter(node.inputs[1], flat, 0)
+    writer.write(node, "PRELU", [writer.read(node.inputs[0], order), alpha], order)

@@ -26,7 +26,7 @@ def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) 
     x, axes = inputs[0], node.ints("axes")
     total = x.offset().sum(axis=axes, keepdims=bool(node.integer("keepdims")))
     count = np.prod([x.spec.shape[axis] for axis in axes])
-    scale = (x.grid.scales / (output.grid.scales * np.float32(count))).astype(np.float32)
+    scale = (x.grid.scales / (output.grid.scales * np.float32(count))).astype(np.float32).reshape(())
     return requantise(total, scale, output.grid.zero_point)
 
 

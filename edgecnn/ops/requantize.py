@@ -22,7 +22,7 @@ def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute
 def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:
     """Scale by ``s_in / s_out`` and round once."""
     x = inputs[0]
-    scale = np.asarray(x.grid.scales / output.grid.scales, np.float32)
+    scale = np.asarray(x.grid.scales / output.grid.scales, np.float32).reshape(())
     return requantise(x.offset(), scale, output.grid.zero_point)
 
 
@@ -32,5 +32,5 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
-    """Write QUANTIZE from int8 to int8."""
-    writer.unary(node, "QUANTIZE")
+    """Write a MUL by 1, which rounds exactly; QUANTIZE from int8 to int8 does not."""
+    writer.rescale(node)

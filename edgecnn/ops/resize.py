@@ -12,6 +12,7 @@ from edgecnn.tensor import QuantParams, TensorSpec
 
 GRID = "shared"
 OPERANDS = 1
+FLOAT, UINT8 = 1, 2  # onnx.TensorProto.DataType
 
 
 def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute]:
@@ -30,7 +31,9 @@ def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) 
     values = inputs[0].values
     for axis, size in zip((2, 3), node.ints("sizes"), strict=True):
         values = _along(node, values, axis, size)
-    return saturate(np.rint(values.astype(np.float32)), output.dtype)
+    # Interpolating to twice the size gives sixteenths, and many ties: the rule must be the same everywhere, and integer
+    # kernels (XNNPACK) round half up.
+    return saturate(np.floor(values.astype(np.float32) + np.float32(0.5)), output.dtype)
 
 
 def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
@@ -68,27 +71,18 @@ def _nearest(rounding: str, position: Array) -> Array:
 
 
 def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
-    """Write a nearest Resize on the integers, a bilinear one between DequantizeLinear and QuantizeLinear."""
-    name, nearest = node.inputs[0], node.text("mode") == "nearest"
-    shape = writer.graph.spec(name).shape[:2] + node.ints("sizes")
-    arguments = ["", "", writer.constant(np.asarray(shape, np.int64))]
-    if nearest:
-        writer.move(
-            node,
-            "Resize",
-            [writer.integers(name), *arguments],
-            mode="nearest",
-            nearest_mode=node.text("rounding"),
-            coordinate_transformation_mode=node.text("coordinates"),
-        )
+    """Write a Resize: nearest on the integers, bilinear on the integers as floats, rounded half up by Add and Cast."""
+    name, mode = node.inputs[0], node.text("mode")
+    shape = writer.constant(np.asarray(writer.graph.spec(name).shape[:2] + node.ints("sizes"), np.int64))
+    coordinates = {"mode": mode, "coordinate_transformation_mode": node.text("coordinates")}
+    if mode == "nearest":
+        rounding = node.text("rounding")
+        writer.move(node, "Resize", [writer.integers(name), "", "", shape], nearest_mode=rounding, **coordinates)
         return
-    value = writer.emit(
-        "Resize",
-        [writer.real(name), *arguments],
-        mode="linear",
-        coordinate_transformation_mode=node.text("coordinates"),
-    )
-    writer.quantise(node, value)
+    wide = writer.emit("Cast", [writer.integers(name)], to=FLOAT)
+    value = writer.emit("Resize", [wide, "", "", shape], **coordinates)
+    half = writer.constant(np.asarray(0.5, np.float32))
+    writer.move(node, "Cast", [writer.emit("Add", [value, half])], to=UINT8)
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:

@@ -21,7 +21,7 @@ def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute
 
 def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:
     """Bring both operands to the output grid in float32, subtract, round once."""
-    a, b = (operand.offset() * (operand.grid.scales / output.grid.scales) for operand in inputs)
+    a, b = (operand.offset() * (operand.grid.scales / output.grid.scales).reshape(()) for operand in inputs)
     return saturate(np.rint(a - b) + np.float32(output.grid.zero_point), output.dtype)
 
 

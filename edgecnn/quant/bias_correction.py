@@ -53,8 +53,8 @@ def tap_means(node: IntegerNode, values: Array, kernel: Sequence[int]) -> Double
     view = windows(padded, kernel, node.ints("strides"), node.ints("dilations"))
     rows, columns = range(kernel[0]), range(kernel[1])
     # One tap at a time: a mean over the whole window view would copy it.
-    means = [[view[..., row, column].mean(axis=(0, 2, 3), dtype=np.float64) for column in columns] for row in rows]
-    return np.moveaxis(np.asarray(means), 2, 0)
+    means = [[view[0, ..., row, column].mean(axis=(1, 2)) for column in columns] for row in rows]
+    return np.moveaxis(np.asarray(means, np.float64), 2, 0)
 
 
 def expected(node: IntegerNode, weight: Array, means: Doubles) -> Doubles:
@@ -63,7 +63,7 @@ def expected(node: IntegerNode, weight: Array, means: Doubles) -> Doubles:
         return np.asarray(weight.astype(np.float64) @ means)
     group = node.integer("group")
     grouped = weight.astype(np.float64).reshape(group, weight.shape[0] // group, -1)
-    return np.einsum("gok,gk->go", grouped, means.reshape(group, -1)).ravel()
+    return np.asarray(np.einsum("gok,gk->go", grouped, means.reshape(group, -1)).ravel())
 
 
 def float_side(

@@ -21,7 +21,7 @@ from edgecnn.recipe import Recipe
 Progress = Callable[[str], None]
 OBSERVERS = "edgecnn.quant.observers"
 # Biases are means over whole maps: some tens of images settle them.
-BIAS_IMAGES = 48
+BIAS_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -91,4 +91,3 @@ def _float_weights(placement: Placement, graph: IntegerGraph) -> dict[str, npt.N
     weighted = {node.name for node in graph.nodes if node.op in bias_correction.WEIGHTED}
     nodes = [node for node in placement.nodes if node.name in weighted]
     return {node.name: float_parameters(node, module_of(node.op).WEIGHT_AXIS)[0] for node in nodes}
-

@@ -52,7 +52,9 @@ def weight_scales(scales: Doubles, source: QuantParams, target: QuantParams) -> 
     return odd_ratio(scales / ratio) * ratio
 
 
-def settle(placement: Placement, hulls: Mapping[str, Range], grids: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+def settle(
+    placement: Placement, hulls: Mapping[str, Range], grids: Mapping[str, QuantParams]
+) -> dict[str, QuantParams]:
     """Rules 2 and 3: return ``grids`` (by group) with scales moved; ``hulls`` are the ranges to keep (by group)."""
     settled = dict(grids)
     bound = {placement.group(name) for name, (_, high) in placement.clamps.items() if np.isfinite(high)}

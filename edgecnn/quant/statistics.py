@@ -8,7 +8,7 @@ import numpy.typing as npt
 from edgecnn.errors import CalibrationError
 
 BINS = 8192
-SAMPLE = 16384
+SAMPLE = 4096
 
 
 class Statistics:
@@ -56,7 +56,8 @@ class Statistics:
         if self.limit == 0.0:
             self.counts[BINS // 2] += sample.size
             return
-        index = ((sample + np.float32(self.limit)) * np.float32(BINS / (2 * self.limit))).astype(np.int32)
+        # In float64: the limit may lie beyond float32, and its reciprocal too.
+        index = ((sample.astype(np.float64) + self.limit) * (BINS / (2 * self.limit))).astype(np.int32)
         self.counts += np.bincount(np.clip(index, 0, BINS - 1), minlength=BINS)
 
     def _widen(self, extent: float) -> None:

@@ -150,7 +150,7 @@ class Golden:
 
     Attributes:
         frames: uint8 (N, H, W, C) at the model's size.
-        outputs: One array per output of the manifest: (N, ...) where the tensor is (1, ...).
+        outputs: One array per output of the manifest: (N, ...) where the tensor is (1, ...), (N * k, ...) for (k, ...).
     """
 
     frames: npt.NDArray[np.uint8]
@@ -177,7 +177,8 @@ def read_golden(path: Path, manifest: Manifest) -> Golden:
     specs += [(f"out_{index}", output.tensor) for index, output in enumerate(manifest.outputs)]
     count = len(arrays["frames"]) if arrays.get("frames", np.empty(())).ndim else 0
     for key, spec in specs:
-        expected = (count, *spec.shape[1:])
+        # Outputs without a batch axis stand one below the other.
+        expected = (count * spec.shape[0], *spec.shape[1:])
         array = arrays.get(key)
         if array is None or count == 0 or array.shape != expected or array.dtype.name != spec.dtype:
             came = "nothing" if array is None else f"{array.dtype} {array.shape}"
