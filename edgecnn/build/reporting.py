@@ -24,6 +24,7 @@ from edgecnn.report.document import (
     Report,
 )
 from edgecnn.report.layers import LayerTable, integer_layers
+from edgecnn.report.survey import edge_tpu_rows
 from edgecnn.runtime.compare import Acceptance, agreement, differences
 
 FEW_IMAGES = 32
@@ -62,6 +63,7 @@ def proof(engine: str, manifest: Manifest, expected: Sequence[Array], got: Seque
 def report_of(
     work: Work,
     quantised: Quantised,
+    manifest: Manifest,
     files: Mapping[str, list[Path]],
     proofs: list[EngineProof],
     accuracy: AccuracySection | None,
@@ -71,6 +73,7 @@ def report_of(
     Args:
         work: The stages' findings.
         quantised: The quantiser's result.
+        manifest: The bundle's contract.
         files: Artefacts by engine.
         proofs: One line per engine that ran.
         accuracy: INT8 beside float, None where it was not measured.
@@ -78,7 +81,7 @@ def report_of(
     layers = integer_layers(quantised.graph)
     report: Report = {
         "schema": 1,
-        "model": _model(work, quantised, layers),
+        "model": _model(work, quantised, manifest, layers),
         "targets": [profile.name for profile in work.profiles],
         "folds": _folds(work.passes, work.folding_difference),
         "frame": _frame(work),
@@ -88,16 +91,20 @@ def report_of(
         "artefacts": [row for profile in work.profiles for row in _artefacts(profile, files[profile.engine])],
         "notes": work.notes,
     }
+    limits = next((profile.edge_tpu for profile in work.profiles if profile.edge_tpu is not None), None)
+    if limits is not None:
+        report["edge_tpu"], summary = edge_tpu_rows(quantised.graph, limits)
+        work.notes.append(f"Edge TPU: {summary}")
     return report if accuracy is None else report | {"accuracy": accuracy}
 
 
-def _model(work: Work, quantised: Quantised, layers: LayerTable) -> ModelSection:
+def _model(work: Work, quantised: Quantised, manifest: Manifest, layers: LayerTable) -> ModelSection:
     request, expects = work.request, work.request.expects
     return {
         "name": request.source.name,
         "source": "built-in" if request.source.card else "file",
         "digest": request.source.digest,
-        "task": expects.task or "",
+        "task": manifest.task,
         "parameters": layers.parameters,
         "macs": layers.macs,
         "input": {

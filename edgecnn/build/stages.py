@@ -18,6 +18,7 @@ from edgecnn.build.evaluate import Predict, accuracy_section, compare, find_labe
 from edgecnn.build.request import Frame, Request, Work
 from edgecnn.errors import CalibrationError, DataError, MissingEngineError, OptionError
 from edgecnn.export import artefact
+from edgecnn.export.tflite.compiler import ABSENT, compile_model
 from edgecnn.integer_graph import Array, IntegerGraph, write_npz
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
@@ -65,7 +66,7 @@ def build(request: Request, output: Path, progress: Progress = lambda what: None
         golden = _golden(work, graph)
         proofs = _prove(work, manifest, files, golden, progress)
         accuracy = _evaluate(work, graph, files, progress) if request.evaluation else None
-        report = reporting.report_of(work, quantised, files, proofs, accuracy)
+        report = reporting.report_of(work, quantised, manifest, files, proofs, accuracy)
         progress("writing")
         graph.save(Path(scratch) / manifest.graph)
         write_npz(Path(scratch) / manifest.golden, golden)
@@ -147,7 +148,19 @@ def _lower(work: Work, graph: IntegerGraph, scratch: Path) -> dict[str, list[Pat
         folder = scratch / engine
         folder.mkdir()
         files[engine] = artefact.write(engine, graph, folder, metadata)
+    for profile in work.profiles:
+        if profile.edge_tpu is not None:
+            files[profile.engine] = _compiled(work, files[profile.engine])
     return files
+
+
+def _compiled(work: Work, files: list[Path]) -> list[Path]:
+    """Put the model compiled for the Edge TPU in front of ``files``, or say that there is no compiler here."""
+    compilation = compile_model(files[0], files[0].parent)
+    if compilation is None:
+        work.notes.append(ABSENT)
+        return files
+    return [compilation.path, *sorted(item for item in files[0].parent.iterdir() if item != compilation.path)]
 
 
 def _golden(work: Work, graph: IntegerGraph) -> dict[str, Array]:

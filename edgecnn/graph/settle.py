@@ -18,6 +18,7 @@ from edgecnn.graph.float32 import to_float32
 STANDARD_DOMAINS = ("", "ai.onnx")
 NOTES_KEY = "edgecnn.notes"
 NO_LIMIT = 1 << 40
+WORKING_IR = 8
 
 
 def settle(model: ir.Model) -> ir.Model:
@@ -37,6 +38,7 @@ def settle(model: ir.Model) -> ir.Model:
         common.InlinePass()(model)
         to_float32(model)
         common.RemoveInitializersFromInputsPass()(model)
+        model.ir_version = max(model.ir_version, WORKING_IR)  # before 4, initialisers had to be inputs as well
         _set_inference_mode(model)
         _fold_or_refuse(model)
         _refuse_foreign_nodes(model.graph)

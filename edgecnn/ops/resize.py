@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from edgecnn.affine import saturate
 from edgecnn.ops import CHANNELS_LAST, Array, Attribute, FloatNode, IntegerNode, OnnxWriter, Operand, TfliteWriter
@@ -40,8 +42,7 @@ def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
     length = values.shape[axis]
     position = _positions(node.text("coordinates"), length, size)
     if node.text("mode") == "nearest":
-        index = np.clip(_nearest(node.text("rounding"), position), 0, length - 1).astype(np.int64)
-        return np.take(values, index, axis=axis)
+        return np.take(values, _source(node, length, size), axis=axis)
     low = np.floor(position)
     shape = [1] * values.ndim
     shape[axis] = size
@@ -50,6 +51,13 @@ def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
     second = np.take(values, np.clip(low + 1, 0, length - 1).astype(np.int64), axis=axis).astype(np.float64)
     mixed: Array = first * (1 - share) + second * share
     return mixed
+
+
+def _source(node: IntegerNode, length: int, size: int, shift: float = 0.0) -> npt.NDArray[np.int64]:
+    """Rows (or columns) that a nearest Resize reads; ``shift`` moves the positions."""
+    position = _positions(node.text("coordinates"), length, size) + shift
+    index: npt.NDArray[np.int64] = np.clip(_nearest(node.text("rounding"), position), 0, length - 1).astype(np.int64)
+    return index
 
 
 def _positions(coordinates: str, length: int, size: int) -> Array:
@@ -73,6 +81,9 @@ def _nearest(rounding: str, position: Array) -> Array:
 def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
     """Write a Resize: nearest on the integers, bilinear on the integers as floats, rounded half up by Add and Cast."""
     name, mode = node.inputs[0], node.text("mode")
+    if mode == "nearest" and not _undoubted(node, writer.graph.spec(name).shape[2:]):
+        _gather(node, writer)
+        return
     shape = writer.constant(np.asarray(writer.graph.spec(name).shape[:2] + node.ints("sizes"), np.int64))
     coordinates = {"mode": mode, "coordinate_transformation_mode": node.text("coordinates")}
     if mode == "nearest":
@@ -83,6 +94,36 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
     value = writer.emit("Resize", [wide, "", "", shape], **coordinates)
     half = writer.constant(np.asarray(0.5, np.float32))
     writer.move(node, "Cast", [writer.emit("Add", [value, half])], to=UINT8)
+
+
+def _undoubted(node: IntegerNode, lengths: Sequence[int]) -> bool:
+    """Say whether float32, in which ONNX Runtime computes positions, cannot round to another pixel than the exact one.
+
+    It cannot where positions are quotients of integers (align_corners), where the scale is exact in binary (it is not
+    from 14 to 4: pixel 2 is then read at 6.9999995 instead of 7), or where no position lies near a boundary.
+    """
+    if node.text("coordinates") == "align_corners":
+        return True
+    pairs = zip(lengths, node.ints("sizes"), strict=True)
+    return all(_exact_in_binary(length, size) or _stable(node, length, size) for length, size in pairs)
+
+
+def _exact_in_binary(length: int, size: int) -> bool:
+    denominator = length // math.gcd(length, size)
+    return denominator & (denominator - 1) == 0
+
+
+def _stable(node: IntegerNode, length: int, size: int) -> bool:
+    before, exact, after = (_source(node, length, size, shift) for shift in (-1e-3, 0.0, 1e-3))
+    return np.array_equal(before, exact) and np.array_equal(exact, after)
+
+
+def _gather(node: IntegerNode, writer: OnnxWriter) -> None:
+    """Write two Gathers with the exact rows and columns."""
+    pairs = zip(writer.graph.spec(node.inputs[0]).shape[2:], node.ints("sizes"), strict=True)
+    rows, columns = (writer.constant(_source(node, length, size)) for length, size in pairs)
+    moved = writer.emit("Gather", [writer.integers(node.inputs[0]), rows], axis=2)
+    writer.move(node, "Gather", [moved, columns], axis=3)
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:

@@ -56,7 +56,7 @@ class FrameInput(ir.passes.InPlacePass):
     Rules:
         N1. ``x_c = (raw_f / 255 - mean_c) / std_c``, with f the frame's channel that the model's channel c reads: the
             reverse for color ``rgb``, the same for ``bgr``, ``gray`` and pictures that have not 3 channels.
-        N2. A Transpose from NHWC that the model starts with disappears, and so do 1x1 Convs that keep channels apart and
+        N2. A Transpose from NHWC that the model starts with disappears, and so do 1x1 Convs that keep channels apart,
             Mul, Add and Sub with a constant: what the model's own normalisation and channel order have become by now.
         N3. Slices of the picture whose Concat a Conv reads ("focus") are looked through: they move pixels only.
         N4. The zero point is what padding stands for (see `choose_zero_point`); with no padding it is 0.

@@ -53,7 +53,7 @@ def pipeline(fold: FoldBatchNorm) -> list[ir.passes.InPlacePass]:
         ReshapesToReshape(),  # from here to ExplicitPads the order is free, except where a line says so
         IndicesLast(),  # behind ReshapesToReshape, which spells Squeeze as it expects
         CutsToSlice(),
-        ChannelOrderToWeights(),  # behind CutsToSlice, which takes the evenly spaced; before the folds: it may make Convs
+        ChannelOrderToWeights(),  # behind CutsToSlice, which takes what is evenly spaced; it may make Convs to fold
         GlobalPoolToReduce(),
         ExplicitReductions(),  # before ArithmeticToAddMul: a sum leaves a Mul
         ArithmeticToAddMul(),  # before the folds, which look for a constant in second place

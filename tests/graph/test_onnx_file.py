@@ -103,6 +103,14 @@ def test_opset_9_operators_are_converted(tmp_path) -> None:
     assert np.abs(wanted - found).max() <= 1e-5
 
 
+def test_ir_version_3_lists_its_constants_as_inputs(tmp_path) -> None:
+    text = "g (float[1,3,8,8] x, float[4,3,1,1] w) => (float[1,4,8,8] y) { y = Conv (x, w) }"
+    model = import_onnx(write(tmp_path, text, 9, 3, w=np.ones((4, 3, 1, 1), np.float32)))
+    normalise(model)
+    (found,) = FloatModel(model)({"x": np.ones((1, 3, 8, 8), np.float32)})
+    assert (found == 3).all()
+
+
 def test_opset_10_resize_and_11_softmax_keep_their_meaning(tmp_path) -> None:
     x = np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.float32)
     path = write(

@@ -83,7 +83,7 @@ def test_mistakes_are_explained(source: str, factory: str, message: str, tmp_pat
 
 @pytest.mark.parametrize("arch", ["net.py", "net.py:", "net:build", ":build", "net.py:build()", "net.py:a.b", ""])
 def test_other_forms_are_refused(arch: str) -> None:
-    with pytest.raises(ModelError, match="expected an architecture as file.py:factory"):
+    with pytest.raises(ModelError, match=r"expected an architecture as file\.py:factory"):
         load_arch(arch)
 
 

@@ -126,7 +126,7 @@ def test_unet_lite_keeps_the_size_and_has_few_hundred_thousand_parameters() -> N
 def test_unet_lite_sees_detail_and_surroundings() -> None:
     torch.manual_seed(0)
     module = models.build("unet-lite")
-    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    picture = torch.randn(1, 3, 64, 64, requires_grad=True)
     module(picture)[0, 0, 32, 32].backward()
 
     assert picture.grad is not None
@@ -172,7 +172,7 @@ def test_cards(name: str, color: str, mean: tuple[float, ...]) -> None:
 
 
 def test_an_unknown_name_suggests_a_near_one() -> None:
-    with pytest.raises(OptionError, match="unknown built-in model 'resnet5'. Did you mean 'resnet50'"):
+    with pytest.raises(OptionError, match=r"unknown built-in model 'resnet5'\. Did you mean 'resnet50'"):
         models.build("resnet5")
     with pytest.raises(OptionError, match="Did you mean 'unet-lite'"):
         models.card("unet_lite")

@@ -132,7 +132,7 @@ def test_everything_that_does_not_fit_is_in_one_message(tmp_path: Path) -> None:
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:
     torch.save({f"layer{index}": torch.zeros(1) for index in range(50)}, tmp_path / "weights.pt")
-    with pytest.raises(ModelError, match="50 unexpected: 'layer0', 'layer1', .* and 45 more"):
+    with pytest.raises(ModelError, match=r"50 unexpected: 'layer0', 'layer1', .* and 45 more"):
         load_checkpoint(Net(), tmp_path / "weights.pt")
 
 
@@ -166,7 +166,7 @@ def test_code_in_a_pickle_is_refused_and_never_runs(save: str, protocol: int, tm
         path.write_bytes(pickle.dumps(content["callback"], protocol))
     else:
         torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=save == "torch")
-    with pytest.raises(ModelError, match="more than tensors.*nothing of it was used"):
+    with pytest.raises(ModelError, match=r"more than tensors.*nothing of it was used"):
         load_checkpoint(Net(), path)
 
     assert not target.exists()
@@ -194,7 +194,7 @@ def test_a_truncated_file_is_refused(suffix: str, kept: float, tmp_path: Path) -
     )
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(ModelError, match="not a whole .* file.*Copy or download it again"):
+    with pytest.raises(ModelError, match=r"not a whole .* file.*Copy or download it again"):
         load_checkpoint(Net(), path)
 
 

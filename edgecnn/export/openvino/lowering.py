@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from openvino import opset1
@@ -12,6 +13,8 @@ from edgecnn.integer_graph import Array, IntegerNode
 
 if TYPE_CHECKING:
     from edgecnn.export.openvino.writer import Level, Value, Writer
+
+Reduction = Callable[[Any, Any, bool], Any]
 
 _ADDITIONS = ("Add", "Sub")
 
@@ -149,8 +152,15 @@ def lower_softmax(node: IntegerNode, writer: Writer) -> None:
 
 def lower_reduce_mean(node: IntegerNode, writer: Writer) -> None:
     """Write ReduceMean."""
-    axes, keepdims = _integers(node.ints("axes")), bool(node.integer("keepdims"))
-    writer.quantise(node, ops.reduce_mean(writer.real(node.inputs[0]), axes, keepdims))
+    writer.quantise(node, _reduced(node, writer, ops.reduce_mean, writer.real(node.inputs[0])))
+
+
+def _reduced(node: IntegerNode, writer: Writer, reduction: Reduction, x: Value) -> Value:
+    """Reduce one axis with the axis kept, then reshape: OpenVINO 2026.4 swaps axes of size 1 where it is dropped."""
+    axes, keepdims = node.ints("axes"), bool(node.integer("keepdims"))
+    if keepdims or len(axes) > 1:
+        return reduction(x, _integers(axes), keepdims)
+    return ops.reshape(reduction(x, _integers(axes), True), _integers(writer.graph.spec(node.output).shape), False)
 
 
 def lower_average_pool(node: IntegerNode, writer: Writer) -> None:
@@ -204,8 +214,7 @@ def lower_max_pool(node: IntegerNode, writer: Writer) -> None:
 
 def lower_reduce_max(node: IntegerNode, writer: Writer) -> None:
     """Write ReduceMax."""
-    axes, keepdims = _integers(node.ints("axes")), bool(node.integer("keepdims"))
-    writer.move(node, lambda inputs, level: ops.reduce_max(inputs[0], axes, keepdims))
+    writer.move(node, lambda inputs, level: _reduced(node, writer, ops.reduce_max, inputs[0]))
 
 
 def lower_concat(node: IntegerNode, writer: Writer) -> None:
