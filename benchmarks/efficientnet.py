@@ -176,9 +176,9 @@ def show(outputs: dict[str, Logits], labels: Any, costs: dict[str, tuple[float, 
             a, b = outputs[first], outputs[second]
             worst = min(sqnr_db(x[None], y[None]) for x, y in zip(a, b, strict=True))
             same = agreement(a.argmax(1), b.argmax(1))
-            print(
-                f"{first} / {second.split()[1]}: {sqnr_db(a, b):.1f} dB, worst picture {worst:.1f} dB, same top-1 {same:.2%}"
-            )
+            overall = sqnr_db(a, b)
+            names = f"{first} / {second.split()[1]}"
+            print(f"{names}: {overall:.1f} dB, worst picture {worst:.1f} dB, same top-1 {same:.2%}")
     print("\nwhole process, imports included")
     for name, (seconds, memory) in costs.items():
         print(f"{name:22}{seconds:6.1f} s, peak {memory:.2f} GB")

@@ -48,30 +48,30 @@ def convolve(
 
     The values lie in -255 .. 255.
     """
-    view = windows(values, weight.shape[2:], strides, dilations)
+    view = windows(values.astype(np.float32), weight.shape[2:], strides, dilations)
     if weight.shape[1] == 1 and weight.shape[0] == group:
         return _depthwise(view, weight[:, 0])
-    batch, channels, height, width = view.shape[:4]
-    per_group = weight.shape[0] // group
-    parts = []
-    for index in range(group):
-        start = index * channels // group
-        columns = view[:, start : start + channels // group].transpose(0, 2, 3, 1, 4, 5)
-        kernel = weight[index * per_group : (index + 1) * per_group].reshape(per_group, -1)
-        flat = exact_product(columns.reshape(batch * height * width, -1), kernel.T)
-        parts.append(flat.reshape(batch, height, width, per_group).transpose(0, 3, 1, 2))
-    return np.concatenate(parts, axis=1)
+    return np.stack([_convolve_one(picture, weight, group) for picture in view])
+
+
+def _convolve_one(view: Array, weight: npt.NDArray[np.int8], group: int) -> npt.NDArray[np.float64]:
+    """Convolve one picture, given as windows (C, out_h, out_w, kh, kw), group by group."""
+    height, width = view.shape[1:3]
+    columns = view.transpose(0, 3, 4, 1, 2).reshape(group, -1, height * width)
+    kernels = weight.reshape(group, weight.shape[0] // group, -1)
+    parts = [exact_product(kernel, column) for kernel, column in zip(kernels, columns, strict=True)]
+    return np.concatenate(parts).reshape(-1, height, width)
 
 
 def exact_product(left: Array, right: Array) -> npt.NDArray[np.float64]:
-    """Multiply an integer matrix in -255 .. 255 by one in -128 .. 127, exactly, on BLAS.
+    """Multiply a matrix of integers in -128 .. 127 by one of integers in -255 .. 255, exactly, on BLAS.
 
     float32 holds integers up to 2**24 exactly, which is `_EXACT_TERMS` products; longer sums are taken in parts.
     """
     total = np.zeros((left.shape[0], right.shape[1]), np.float64)
     for start in range(0, left.shape[1], _EXACT_TERMS):
         part = slice(start, start + _EXACT_TERMS)
-        total += left[:, part].astype(np.float32) @ right[part].astype(np.float32)
+        total += left[:, part].astype(np.float32) @ right[part].astype(np.float32, copy=False)
     return total
 
 

@@ -57,13 +57,16 @@ def find_labelled(folder: Path, labels: Sequence[str] = ()) -> list[Labelled]:
 
 
 def _from_table(table: Path, folder: Path, labels: Sequence[str]) -> list[Labelled]:
-    with table.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: expected a table of labels in UTF-8, comma-separated: {error}.") from error
     if not rows or not {"image", "label"} <= set(rows[0]):
         raise DataError(
             f"{table}: expected the columns 'image' and 'label', got {list(rows[0]) if rows else 'no row'}."
         )
-    found = [Labelled(table.parent / row["image"], _label(row["label"], labels, table)) for row in rows]
+    found = [Labelled(table.parent / (row["image"] or ""), _label(row["label"] or "", labels, table)) for row in rows]
     inside = [item for item in found if folder in item.path.parents]
     if not inside:
         raise DataError(f"{table}: it names no picture below {folder}.")

@@ -50,7 +50,7 @@ def proof(engine: str, manifest: Manifest, expected: Sequence[Array], got: Seque
     noisy = [item.sqnr_db for item in found if item.sqnr_db is not None]
     return {
         "engine": engine,
-        "version": importlib.metadata.version(DISTRIBUTIONS.get(engine, "edgecnn")),
+        "version": _version(DISTRIBUTIONS.get(engine, "edgecnn")),
         "equal": counts[0] / sum(counts),
         "max_lsb": max(item.max_lsb for item in found),
         "histogram": dict(zip(("0", "1", "2", ">2"), map(float, counts), strict=True)),
@@ -58,6 +58,14 @@ def proof(engine: str, manifest: Manifest, expected: Sequence[Array], got: Seque
         "decisions": decided.share,
         "passed": decided.passed,
     }
+
+
+def _version(distribution: str) -> str:
+    """Return what is installed; an engine may come from another distribution (onnxruntime-gpu, tflite-runtime)."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def report_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -82,9 +83,11 @@ def open_model(model: str | None, input_shape: Sequence[int] | None = None, arch
     if path.suffix.lower() not in SUFFIXES and not path.exists():
         return _built_in(wanted, input_shape)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file.")
-    source = Source(path.stem, _file_digest(path), _read(path, input_shape, arch), Expectation())
-    return replace(source, expects=_from_metadata(source.model, source.expects))
+        reason = f"expected a file ({', '.join(SUFFIXES)}), got a folder" if path.is_dir() else "no such file"
+        raise ModelError(f"{path}: {reason}.")
+    graph = _read(path, input_shape, arch)
+    expects = _from_metadata(graph, _expected(graph, path, arch))
+    return Source(path.stem, _file_digest(path), graph, expects)
 
 
 def _read(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> ir.Model:
@@ -98,6 +101,17 @@ def _read(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> ir
     if suffix in STATE_DICTS:
         return _state_dict(path, input_shape, arch)
     raise ModelError(f"{path}: expected a model that ends in {', '.join(SUFFIXES)}, got '{path.suffix or path.name}'.")
+
+
+def _expected(graph: ir.Model, path: Path, arch: str | None) -> Expectation:
+    """Return what can be told without the user: the card of a built-in network, and that one channel is grey."""
+    from edgecnn import models
+
+    if arch is not None and ".py" not in arch and path.suffix.lower() in STATE_DICTS:
+        return _from_card(models.card(arch))
+    shape = graph.graph.inputs[0].shape
+    is_gray = shape is not None and len(shape) == 4 and 1 in (shape[1], shape[3])
+    return Expectation(color="gray" if is_gray else "rgb")
 
 
 def _state_dict(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> ir.Model:
@@ -154,24 +168,28 @@ def own_frames(source: Source) -> Frames | None:
 
 def _from_card(card: ModelCard) -> Expectation:
     labels = card.labels or ()
-    return Expectation(card.mean, card.std, card.color, Resize(card.resize), card.task, labels, dict(card.thresholds))
+    resize = Resize(card.resize, crop_ratio=card.crop_ratio)
+    return Expectation(card.mean, card.std, card.color, resize, card.task, labels, dict(card.thresholds))
 
 
 def _from_metadata(model: ir.Model, expects: Expectation) -> Expectation:
-    """Take labels from the metadata that exporters write (a JSON list or mapping under ``names`` or ``labels``)."""
-    import json
+    """Take the labels from the metadata that exporters write under ``labels`` or ``names``."""
+    texts = [model.metadata_props.get(key) for key in ("labels", "names")]
+    return next((replace(expects, labels=_names(text)) for text in texts if text), expects)
 
-    for key in ("labels", "names"):
-        text = model.metadata_props.get(key)
-        if not text:
-            continue
-        try:
-            found = json.loads(text.replace("'", '"'))
-        except ValueError:
-            found = text.split()
-        names = found.values() if isinstance(found, dict) else found
-        return replace(expects, labels=tuple(str(name) for name in names))
-    return expects
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read class names: a list or mapping (JSON, or Python as Ultralytics writes it), else separated text."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        found = [found[key] for key in sorted(found, key=lambda key: (len(str(key)), str(key)))]
+    if not isinstance(found, (list, tuple)):
+        separator = next((mark for mark in "\n," if mark in text), None)
+        found = [part.strip() for part in text.strip().split(separator)]
+    return tuple(str(name) for name in found)
 
 
 def _file_digest(path: Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,17 @@ import onnx_ir as ir
 from edgecnn import __version__
 from edgecnn.build import reporting
 from edgecnn.build.contract import manifest_of
-from edgecnn.build.evaluate import Predict, accuracy_section, compare, find_labelled, real_output, without_batch
+from edgecnn.build.evaluate import (
+    Labelled,
+    Predict,
+    accuracy_section,
+    compare,
+    find_labelled,
+    real_output,
+    without_batch,
+)
 from edgecnn.build.request import Frame, Request, Work
-from edgecnn.errors import CalibrationError, DataError, MissingEngineError, OptionError
+from edgecnn.errors import BundleError, CalibrationError, DataError, MissingEngineError, OptionError
 from edgecnn.export import artefact
 from edgecnn.export.tflite.compiler import ABSENT, compile_model
 from edgecnn.integer_graph import Array, IntegerGraph, write_npz
@@ -54,25 +63,46 @@ def build(request: Request, output: Path, progress: Progress = lambda what: None
         CalibrationError: If nothing was left to calibrate on, or no grid can hold what was seen.
         BundleError: If the bundle cannot be written; nothing is left half-written.
     """
+    _check_free(output, request.overwrite)
+    pictures = find_labelled(request.evaluation, request.expects.labels) if request.evaluation else []
     progress("folding")
     work = prepare(request)
     quantised = _quantise(work, progress)
     graph = quantised.graph
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as scratch:
+    with _scratch_folder() as scratch:
         progress("lowering")
-        files = _lower(work, graph, Path(scratch))
+        files = _lower(work, graph, scratch)
         manifest = manifest_of(work, quantised, files)
         progress("golden frames")
         golden = _golden(work, graph)
         proofs = _prove(work, manifest, files, golden, progress)
-        accuracy = _evaluate(work, graph, files, progress) if request.evaluation else None
+        accuracy = _evaluate(work, graph, files, pictures, progress) if pictures else None
         report = reporting.report_of(work, quantised, manifest, files, proofs, accuracy)
         progress("writing")
-        graph.save(Path(scratch) / manifest.graph)
-        write_npz(Path(scratch) / manifest.golden, golden)
-        contents: dict[str, Path | bytes] = {item.name: item for item in Path(scratch).rglob("*") if item.is_file()}
+        graph.save(scratch / manifest.graph)
+        write_npz(scratch / manifest.golden, golden)
+        contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
         write_bundle(output, manifest, contents | reporting.texts(work, report), request.overwrite)
     return report
+
+
+def _check_free(output: Path, overwrite: bool) -> None:
+    """Refuse an output that is taken before minutes of work are spent; `write_bundle` looks again, more closely."""
+    if os.path.lexists(output) and not overwrite:
+        raise BundleError(f"{output} exists already. Give another output, or allow it to be overwritten (--overwrite).")
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """Give a temporary folder; that it cannot be written (the disk is full) is an error like any other."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise BundleError(
+            f"{tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}. Nothing was left "
+            "behind or replaced. Make room, or name another folder in TMPDIR."
+        ) from error
 
 
 def prepare(request: Request) -> Work:
@@ -80,7 +110,7 @@ def prepare(request: Request) -> Work:
 
     Raises:
         UnsupportedError: Naming all nodes that have no normal form.
-        OptionError: On an unknown target or recipe, or if mean, std or color do not fit the model.
+        OptionError: On an unknown target or recipe, or if mean, std, color or labels do not fit the model.
     """
     if not request.targets:
         raise OptionError("name at least one target.")
@@ -92,9 +122,25 @@ def prepare(request: Request) -> Work:
     entry = FrameInput(expects.mean, expects.std, expects.color)
     entry(model)
     FrameOutput()(model)
+    _check_labels(model.graph, expects.labels)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
     return Work(request, profiles, recipe, preprocess, original, passes, difference, entry)
+
+
+def _check_labels(graph: ir.Graph, labels: Sequence[str]) -> None:
+    """Refuse labels that do not fit a classifier's scores: on the device every frame would fail."""
+    scores = graph.outputs[0]
+    shape = _static_shape(scores)
+    is_vector = len(graph.outputs) == 1 and len(shape) == 2 and shape[0] == 1 and scores.dtype == ir.DataType.FLOAT
+    if labels and is_vector and len(labels) != shape[1]:
+        raise OptionError(
+            f"the model has {shape[1]} classes, but there are {len(labels)} labels ({', '.join(labels[:3])}, ...): "
+            "give a text file with one name per class as --labels."
+        )
+    twice = next((name for name in labels if labels.count(name) > 1), None)
+    if twice is not None:
+        raise OptionError(f"two classes are called '{twice}': give different names as --labels.")
 
 
 def _sample(value: ir.Value) -> dict[str, Array]:
@@ -194,10 +240,14 @@ def _prove(
     return proofs
 
 
-def _evaluate(work: Work, graph: IntegerGraph, files: Mapping[str, list[Path]], progress: Progress) -> AccuracySection:
-    """Compare every engine with the float model as it was imported."""
-    folder = work.request.evaluation or Path()
-    pictures = find_labelled(folder, work.request.expects.labels)
+def _evaluate(
+    work: Work,
+    graph: IntegerGraph,
+    files: Mapping[str, list[Path]],
+    pictures: Sequence[Labelled],
+    progress: Progress,
+) -> AccuracySection | None:
+    """Compare every engine that is installed with the float model as it was imported; None where there is none."""
 
     def frames() -> Iterator[tuple[Frame, int | None]]:
         for item in pictures:
@@ -205,12 +255,15 @@ def _evaluate(work: Work, graph: IntegerGraph, files: Mapping[str, list[Path]], 
             yield work.preprocess(read_image(item.path)), item.label
 
     def reference(frame: Frame) -> npt.NDArray[np.float32]:
-        first = work.original(work.entry.feed(frame))[:1]
-        return without_batch(work.restored(first)[0])
+        first = work.original(work.entry.feed(frame))[0]
+        return without_batch(first.transpose(0, 2, 3, 1) if first.ndim == 4 else first)
 
     with ExitStack() as stack:
         predictors: dict[str, Predict] = {}
         for engine, paths in files.items():
-            loaded = stack.enter_context(_load(graph, engine, paths[0]))
+            try:
+                loaded = stack.enter_context(_load(graph, engine, paths[0]))
+            except MissingEngineError:
+                continue  # `_prove` has noted it
             predictors[engine] = real_output(loaded, graph.spec(graph.outputs[0]))
-        return accuracy_section(compare(frames(), reference, predictors))
+        return accuracy_section(compare(frames(), reference, predictors)) if predictors else None

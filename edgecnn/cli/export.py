@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecnn.cli import console
-from edgecnn.errors import CalibrationError, OptionError
+from edgecnn.errors import CalibrationError, MissingEngineError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from edgecnn.build import Expectation, Source
@@ -47,10 +47,13 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Fold batch norm, calibrate, quantise to INT8, write the bundle for each target, and prove it."""
+    """Fold batch norm, calibrate, quantise to INT8, write the bundle for each target, and prove it.
+
+    Exit code 1 if the bundle was written but an engine does not agree with it.
+    """
     if not target:
         raise OptionError("name a target with --target; see: edgecnn targets")
-    with _stages() as progress:
+    with _stages() as progress, _needing_packages():
         progress("importing")
         from edgecnn.build import Request, build, open_model
 
@@ -64,6 +67,23 @@ def command(
         console.emit_json({"bundle": str(folder), **report})
     else:
         _show(folder, report)
+    failed = [item["engine"] for item in report["engines"] if not item["passed"]]
+    if failed:
+        raise VerificationError(
+            f"{folder} was written, but {', '.join(failed)} does not decide as the reference does. "
+            f"See: edgecnn verify {folder} --per-op"
+        )
+
+
+@contextmanager
+def _needing_packages() -> Iterator[None]:
+    """Say how to get what a device does not have: exporting is work for a desk."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingEngineError(
+            f"exporting needs packages that are not installed ({error}). Install them: pip install 'edgecnn[export]'"
+        ) from error
 
 
 @contextmanager

@@ -53,18 +53,8 @@ def _by_name(wanted: InputShape | None, names: list[str]) -> dict[str, tuple[int
 
 
 def _fix(value: onnx.ValueInfoProto, wanted: tuple[int, ...] | None) -> None:
-    tensor = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        if wanted is None:
-            raise ModelError(f"input '{value.name}' has no shape. Give one with --input-shape.")
-        del tensor.shape.dim[:]
-        for _ in wanted:
-            tensor.shape.dim.add()
-    dims = tensor.shape.dim
-    if wanted is not None and len(wanted) != len(dims):
-        raise ModelError(
-            f"input '{value.name}' has {len(dims)} dimensions, the shape given has {len(wanted)}: {wanted}."
-        )
+    _give_rank(value, wanted)
+    dims = value.type.tensor_type.shape.dim
     for axis, dim in enumerate(dims):
         _fix_dim(value.name, axis, dim, None if wanted is None else wanted[axis], len(dims))
     dynamic = [f"{axis} ('{dim.dim_param or '?'}')" for axis, dim in enumerate(dims) if dim.dim_value < 1]
@@ -77,6 +67,19 @@ def _fix(value: onnx.ValueInfoProto, wanted: tuple[int, ...] | None) -> None:
         raise ModelError(
             f"input '{value.name}' has batch {dims[0].dim_value}, expected 1. Export the model with batch 1."
         )
+
+
+def _give_rank(value: onnx.ValueInfoProto, wanted: tuple[int, ...] | None) -> None:
+    """Make room for the shape where the model has none, and check that the one given fits."""
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        if wanted is None:
+            raise ModelError(f"input '{value.name}' has no shape. Give one with --input-shape.")
+        for _ in wanted:
+            tensor.shape.dim.add()
+    rank = len(tensor.shape.dim)
+    if wanted is not None and len(wanted) != rank:
+        raise ModelError(f"input '{value.name}' has {rank} dimensions, the shape given has {len(wanted)}: {wanted}.")
 
 
 def _fix_dim(name: str, axis: int, dim: onnx.TensorShapeProto.Dimension, wanted: int | None, rank: int) -> None:

@@ -23,7 +23,7 @@ Bounds = tuple[float, float]
 
 
 class ClampsToClip(NodePass):
-    """Turn Min, Max, Clip and Relu into one Relu or one Clip with both bounds.
+    """Turn Min, Max, Clip and Relu into one Relu or one Clip.
 
     Given::
 
@@ -38,7 +38,8 @@ class ClampsToClip(NodePass):
         C2. A clamp that is read by another clamp alone merges into it: ``clamp(clamp(x, a, b), c, d)`` is
             ``clamp(x, clamp(a, c, d), clamp(b, c, d))``.
         C3. A lower bound of 0 and no upper bound is Relu; no bound at all is nothing.
-        C4. What is left is a Clip with two scalar constants, the largest float32 standing for "no bound".
+        C4. What is left is a Clip with scalar constants; a bound that is missing, or as large as float32 goes, is
+            left out.
     """
 
     def rewrite(self, node: ir.Node) -> bool:
@@ -87,7 +88,8 @@ def _data(node: ir.Node) -> ir.Value:
 
 def _is_normal(node: ir.Node, bounds: Bounds) -> bool:
     if node.op_type == "Clip" and bounds not in ((0.0, HIGHEST), (LOWEST, HIGHEST)):
-        return optional(node, 1) is not None and optional(node, 2) is not None
+        omitted = [optional(node, index) is None for index in (1, 2)]
+        return omitted == [bounds[0] == LOWEST, bounds[1] == HIGHEST]
     return node.op_type == "Relu"
 
 
@@ -97,9 +99,11 @@ def _place(node: ir.Node, value: ir.Value, bounds: Bounds) -> None:
     elif bounds == (0.0, HIGHEST):
         substitute(node, "Relu", [value])
     else:
-        graph = graph_of(node)
-        limits = [
-            constant(graph, f"{node.name}/{name}", np.asarray(limit, np.float32))
-            for name, limit in zip(("min", "max"), bounds, strict=True)
-        ]
-        substitute(node, "Clip", [value, *limits])
+        low, high = _limit(node, "min", bounds[0]), _limit(node, "max", bounds[1])
+        substitute(node, "Clip", [value, low] if high is None else [value, low, high])
+
+
+def _limit(node: ir.Node, name: str, limit: float) -> ir.Value | None:
+    if limit in (LOWEST, HIGHEST):
+        return None
+    return constant(graph_of(node), f"{node.name}/{name}", np.asarray(limit, np.float32))

@@ -94,7 +94,7 @@ def _positive_number(node: ir.Node) -> float | None:
 
 def _shifted_clip(node: ir.Node) -> tuple[ir.Value, float] | None:
     """Return x and c of ``Clip(x + c)`` with a number c that nobody else reads; None for any other node."""
-    if node.op_type != "Clip" or clamp_bounds(node) is None:
+    if node.op_type != "Clip" or clamp_bounds(node) is None or len(node.inputs) < 3 or node.inputs[1] is None:
         return None
     addition = operand(node, 0).producer()
     if addition is None or addition.op_type != "Add" or sole_reader(addition.outputs[0]) is not node:

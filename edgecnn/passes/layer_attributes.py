@@ -47,27 +47,19 @@ class ExplicitLayerAttributes(NodePass):
 
 
 def _write(node: ir.Node) -> None:
-    attributes = node.attributes
-    kernel = (
-        shape_of(operand(node, 1))[2:]
-        if node.op_type.startswith("Conv")
-        else tuple(attributes["kernel_shape"].as_ints())
-    )
-    strides = tuple(attributes.get_ints("strides", (1, 1)))
-    dilations = tuple(attributes.get_ints("dilations", (1, 1)))
-    pads = (
-        _transposed_pads(node, kernel, strides, dilations)
-        if node.op_type == "ConvTranspose"
-        else _pads(node, kernel, strides, dilations)
-    )
-    for name, value in (("kernel_shape", kernel), ("strides", strides), ("pads", pads)):
-        attributes.add(ir.AttrInt64s(name, value))
+    attributes, convolves = node.attributes, node.op_type.startswith("Conv")
+    kernel = shape_of(operand(node, 1))[2:] if convolves else tuple(attributes["kernel_shape"].as_ints())
+    strides, dilations = (tuple(attributes.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
+    resolve = _transposed_pads if node.op_type == "ConvTranspose" else _pads
+    wanted = {"kernel_shape": kernel, "strides": strides, "pads": resolve(node, kernel, strides, dilations)}
     if node.op_type != "AveragePool":  # which has no dilations before opset 19
-        attributes.add(ir.AttrInt64s("dilations", dilations))
-    if node.op_type.startswith("Conv"):
-        attributes.add(ir.AttrInt64("group", attributes.get_int("group", 1)))
+        wanted["dilations"] = dilations
     if node.op_type == "ConvTranspose":
-        attributes.add(ir.AttrInt64s("output_padding", tuple(attributes.get_ints("output_padding", (0, 0)))))
+        wanted["output_padding"] = tuple(attributes.get_ints("output_padding", (0, 0)))
+    for name, value in wanted.items():
+        attributes.add(ir.AttrInt64s(name, value))
+    if convolves:
+        attributes.add(ir.AttrInt64("group", attributes.get_int("group", 1)))
     for name in ("auto_pad", "output_shape"):
         attributes.pop(name, None)
 

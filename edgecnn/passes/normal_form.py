@@ -2,8 +2,8 @@
 
 The float normal form: the operators of `CONDITIONS`, each fed as its condition asks, every value float32 with a static
 shape. Beyond ONNX's own rules it promises: Conv, ConvTranspose and Gemm have constant weight and bias, Conv and the
-pools have all attributes and no auto_pad, Slice has one bound per dimension, Resize has sizes, Clip has two constant
-bounds, reductions have sorted axes as an input, in Add and Mul a constant stands second.
+pools have all attributes and no auto_pad, Slice has one bound per dimension, Resize has sizes, Clip has constant
+bounds, one or both, reductions have sorted axes as an input, in Add and Mul a constant stands second.
 """
 
 from __future__ import annotations

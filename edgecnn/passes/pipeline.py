@@ -50,11 +50,11 @@ def pipeline(fold: FoldBatchNorm) -> list[ir.passes.InPlacePass]:
     return [
         RemoveIdentity(),  # first: an Identity or Dropout between two layers hides every pattern
         JoinTransposes(),  # early: behind it channels are axis 1, which the folds rely on
-        ReshapesToReshape(),  # from here to ExplicitPads the order is free, except where a line says so
+        ReshapesToReshape(),  # before all that looks at Reshape
         IndicesLast(),  # behind ReshapesToReshape, which spells Squeeze as it expects
-        CutsToSlice(),
-        ChannelOrderToWeights(),  # behind CutsToSlice, which takes what is evenly spaced; it may make Convs to fold
-        GlobalPoolToReduce(),
+        CutsToSlice(),  # before ChannelOrderToWeights, which takes what is not evenly spaced
+        ChannelOrderToWeights(),  # before the folds: it may make a Conv that they can use
+        GlobalPoolToReduce(),  # before ExplicitReductions, which drops axes of size 1
         ExplicitReductions(),  # before ArithmeticToAddMul: a sum leaves a Mul
         ArithmeticToAddMul(),  # before the folds, which look for a constant in second place
         ClampsToClip(),  # before HardActivations, which knows Clip only
@@ -62,14 +62,14 @@ def pipeline(fold: FoldBatchNorm) -> list[ir.passes.InPlacePass]:
         MatMulToGemm(),  # before the folds: they know Gemm only
         ExplicitLayerAttributes(),  # before the folds: they look at pads
         ExplicitPads(),  # behind ExplicitLayerAttributes: it takes pads out of pools
-        ExplicitResize(),
-        ChannelSlopes(),
+        ExplicitResize(),  # anywhere: nothing else looks at Resize
+        ChannelSlopes(),  # anywhere: nothing else looks at PRelu
         FoldAffine(),  # before FoldBatchNorm: a scale between a Conv and its batch norm would hide the Conv
         fold,
         FoldAffine(),  # again: what stood behind a batch norm stands behind a Conv now
         LinesToPictures(),  # behind the folds: its Reshapes would hide a layer from the batch norm behind it
         ExplicitLayerAttributes(),  # again: for the layers that are pictures only now
-        ExplicitPads(),
+        ExplicitPads(),  # again, likewise
         AffineToConv(),  # behind all folds: it makes Convs of what they left
         FoldPad(),  # behind the folds: a Conv that does not pad yet takes the shift of a batch norm before it
         ReshapesToReshape(),  # again: MatMulToGemm and the cuts leave Reshapes in a row

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from edgecnn.passes.rewrite import NodePass, array, integers, is_needed_copy, operand, replace, shape_of
+from edgecnn.passes.transposes import permutation
 
 NEUTRAL = {"Mul": 1.0, "Div": 1.0, "Add": 0.0, "Sub": 0.0}
 
@@ -44,29 +47,41 @@ def _does_nothing(node: ir.Node) -> bool:
         return False
     if node.op_type in ("Identity", "Dropout"):
         return True
-    value = node.inputs[0] if node.inputs else None
-    if value is None or value.shape is None or node.outputs[0].shape is None:
-        return False
-    if node.op_type == "Reshape" and is_needed_copy(node):
-        return False
-    same_shape = shape_of(value) == shape_of(node.outputs[0])
-    same_type = value.dtype == node.outputs[0].dtype
-    if node.op_type == "Cast":
-        return same_type
-    if node.op_type == "Transpose":
-        return tuple(node.attributes.get_ints("perm", (1, 0))) == tuple(range(len(shape_of(value))))
-    if node.op_type == "Expand" and _only_broadcast(node.outputs[0]):
-        return True
-    if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"):
-        return same_shape
-    if node.op_type == "Concat":
-        return len(node.inputs) == 1
-    if node.op_type == "Slice":
-        return same_shape and all(step > 0 for step in integers(node, 4) or (1,))
-    if node.op_type == "Pad":
-        pads = integers(node, 1)
-        return pads is not None and not any(pads)
-    return node.op_type in NEUTRAL and _is_neutral(node)
+    rule = RULES.get(node.op_type)
+    return rule is not None and node.inputs[0] is not None and rule(node)
+
+
+def _same_shape(node: ir.Node) -> bool:
+    return shape_of(operand(node, 0)) == shape_of(node.outputs[0])
+
+
+def _same_type(node: ir.Node) -> bool:
+    return operand(node, 0).dtype == node.outputs[0].dtype
+
+
+def _needless_reshape(node: ir.Node) -> bool:
+    return _same_shape(node) and not is_needed_copy(node)
+
+
+def _needless_expand(node: ir.Node) -> bool:
+    return _same_shape(node) or _only_broadcast(node.outputs[0])
+
+
+def _needless_transpose(node: ir.Node) -> bool:
+    return permutation(node) == tuple(range(len(shape_of(operand(node, 0)))))
+
+
+def _needless_slice(node: ir.Node) -> bool:
+    return _same_shape(node) and all(step > 0 for step in integers(node, 4) or (1,))
+
+
+def _needless_pad(node: ir.Node) -> bool:
+    pads = integers(node, 1)
+    return pads is not None and not any(pads)
+
+
+def _single_input(node: ir.Node) -> bool:
+    return len(node.inputs) == 1
 
 
 def _only_broadcast(value: ir.Value) -> bool:
@@ -92,3 +107,19 @@ def _is_neutral(node: ir.Node) -> bool:
 def _kept_input(node: ir.Node) -> int:
     """Return the input that passes through; the second one only for a commutative operator with a constant first."""
     return 1 if node.op_type in ("Mul", "Add") and array(node.inputs[0]) is not None else 0
+
+
+RULES: dict[str, Callable[[ir.Node], bool]] = {
+    "Cast": _same_type,
+    "Concat": _single_input,
+    "Expand": _needless_expand,
+    "Flatten": _same_shape,
+    "Pad": _needless_pad,
+    "Reshape": _needless_reshape,
+    "Slice": _needless_slice,
+    "Squeeze": _same_shape,
+    "Tile": _same_shape,
+    "Transpose": _needless_transpose,
+    "Unsqueeze": _same_shape,
+    **dict.fromkeys(NEUTRAL, _is_neutral),
+}

@@ -22,7 +22,7 @@ from edgecnn.affine import dequantise, quantise
 from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.quant.calibrate import Frame, session, with_outputs
-from edgecnn.windows import pad_map, windows
+from edgecnn.windows import output_size
 
 Doubles = npt.NDArray[np.float64]
 WEIGHTED = ("Conv", "Gemm")
@@ -48,13 +48,28 @@ def tap_means(node: IntegerNode, values: Array, kernel: Sequence[int]) -> Double
         float64 of shape (C, kh, kw), or (K,) for a Gemm.
     """
     if node.op == "Gemm":
-        return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64))
-    padded = pad_map(values, node.ints("pads"), 0)
-    view = windows(padded, kernel, node.ints("strides"), node.ints("dilations"))
-    rows, columns = range(kernel[0]), range(kernel[1])
-    # One tap at a time: a mean over the whole window view would copy it.
-    means = [[view[0, ..., row, column].mean(axis=(1, 2)) for column in columns] for row in rows]
-    return np.moveaxis(np.asarray(means, np.float64), 2, 0)
+        return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0), np.float64)
+    pads, strides, dilations = node.ints("pads"), node.ints("strides"), node.ints("dilations")
+    met = [
+        _met(values.shape[2 + axis], kernel[axis], strides[axis], (pads[axis], pads[axis + 2]), dilations[axis])
+        for axis in (0, 1)
+    ]
+    # Sum over the pixels that a tap meets: rows times map times columns, two small matrix products a channel.
+    totals = met[0].T @ (values[0] @ met[1])
+    count = np.prod(
+        [output_size(values.shape[2 + i], kernel[i], strides[i], pads[i], pads[i + 2], dilations[i]) for i in (0, 1)]
+    )
+    return np.asarray(totals, np.float64) / float(count)
+
+
+def _met(size: int, kernel: int, stride: int, pads: tuple[int, int], dilation: int) -> npt.NDArray[np.float32]:
+    """Return 1 where a tap of the kernel meets a pixel at some position of the window, shape (size, kernel)."""
+    count = output_size(size, kernel, stride, *pads, dilation)
+    met = np.zeros((size, kernel), np.float32)
+    for tap in range(kernel):
+        pixels = np.arange(count) * stride + tap * dilation - pads[0]
+        met[pixels[(pixels >= 0) & (pixels < size)], tap] = 1
+    return met
 
 
 def expected(node: IntegerNode, weight: Array, means: Doubles) -> Doubles:
@@ -113,8 +128,9 @@ def correct(
 def _corrected_bias(graph: IntegerGraph, node: IntegerNode, side: FloatSide, inputs: Sequence[Array]) -> Array:
     x, weight, bias = (graph.spec(name) for name in node.inputs)
     integers = graph.constants[weight.name]
-    total = sum(tap_means(node, dequantise(array, x.grid), weight.shape[2:]) for array in inputs)
-    means = np.asarray(total, np.float64) / len(inputs)
+    offsets = (array.astype(np.float32) - np.float32(x.grid.zero_point) for array in inputs)
+    total = sum(tap_means(node, offset, weight.shape[2:]) for offset in offsets)
+    means = np.asarray(total, np.float64) * x.grid.scale[0] / len(inputs)
     wanted = expected(node, side.weights[node.name], side.means[node.name])
     error = wanted - expected(node, dequantise(integers, weight.grid), means)
     real = dequantise(graph.constants[bias.name], bias.grid).astype(np.float64) + error

@@ -62,8 +62,10 @@ def quantise(
     placement = place(graph)
     observer = plugins.load(OBSERVERS, recipe.activation_observer)
     kept = _Kept(frames, BIAS_IMAGES if recipe.bias_correction else 0)
-    statistics = collect(model, placement.own, kept, observer.NEEDS_HISTOGRAM, lambda: progress("calibrating"))
-    ranges = {name: observer.choose(item, recipe.percentile) for name, item in statistics.items()}
+    seen_as = {name: placement.copies.get(name, name) for name in placement.own}
+    names = list(dict.fromkeys(seen_as.values()))
+    statistics = collect(model, names, kept, observer.NEEDS_HISTOGRAM, lambda: progress("calibrating"))
+    ranges = {name: observer.choose(statistics[source], recipe.percentile) for name, source in seen_as.items()}
     integers = to_integers(graph, placement, ranges, weight_bits, recipe.weight_range)
     if recipe.bias_correction:
         side = bias_correction.float_side(model, integers, _float_weights(placement, integers), kept.first)

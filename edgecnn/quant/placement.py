@@ -41,6 +41,7 @@ class Placement:
         own: Names of tensors whose range must be observed.
         fixed: Fixed grid by group root.
         fused: Names of the source nodes by node name.
+        copies: Name of the float tensor whose values an added Requantize repeats, by its output's name.
     """
 
     nodes: list[FloatNode] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Placement:
     own: list[str] = field(default_factory=list)
     fixed: dict[str, QuantParams] = field(default_factory=dict)
     fused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
     _parent: dict[str, str] = field(default_factory=dict)
 
     def group(self, name: str) -> str:
@@ -143,4 +145,5 @@ def _requantised(node: FloatNode, name: str, placement: Placement) -> str:
         FloatNode(output, "Requantize", (name,), output, {}, {}, {name: shape, output: shape}),
     )
     placement.own.append(output)
+    placement.copies[output] = name
     return output

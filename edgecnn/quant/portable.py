@@ -63,9 +63,12 @@ def settle(
         members = [root for root in cluster if root not in placement.fixed]
         if not members:
             continue
-        unit = max(settled[root].scale[0] for root in members) / DENOMINATOR
+        # A tensor of zeros is content with any scale; the 1 it was given must not set the unit.
+        largest = max((settled[root].scale[0] for root in members if not _empty(hulls[root])), default=1.0)
+        unit = largest / DENOMINATOR
         for root in members:
-            steps = _steps(settled[root].scale[0] / unit, root in outputs, root not in bound)
+            scale = largest if _empty(hulls[root]) else settled[root].scale[0]
+            steps = _steps(scale / unit, root in outputs, root not in bound)
             settled[root] = _with_scale(hulls[root], steps * unit)
         taken.update(members)
     for node in placement.nodes:
@@ -77,6 +80,10 @@ def settle(
             scale = factor / float(odd_ratio(factor / settled[root].scale[0], up=root in bound))
             settled[root] = _with_scale(hulls[root], scale)
     return settled
+
+
+def _empty(hull: Range) -> bool:
+    return max(hull[1], -hull[0], 0.0) < 255 * float(np.finfo(np.float32).tiny)
 
 
 def _steps(exact: float, odd: bool, up: bool) -> float:

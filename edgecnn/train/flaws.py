@@ -40,7 +40,7 @@ def scratch(rng: np.random.Generator, size: int) -> Flaw:
     """Return a nearly straight thin line, dark or bright, that fades along its length."""
     points = _arc(rng, size, rng.uniform(0.15, 0.9) * size)
     opacity = _stroke(points, size, int(rng.integers(1, 3)), closed=False)
-    fade = np.clip(0.75 + 0.35 * noise(rng, size, (12.0, 12.0)), 0.3, 1.0)
+    fade = np.clip(0.8 + 0.3 * noise(rng, size, (12.0, 12.0)), 0.4, 1.0)
     return _shaded(rng, np.asarray(opacity * fade, np.float32), dark=0.5)
 
 
@@ -50,7 +50,7 @@ def pit(rng: np.random.Generator, size: int) -> Flaw:
     rim = np.zeros((size, size), np.float32)
     centre = rng.uniform(0.06, 0.94, 2) * size
     for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
-        radii = np.exp(rng.uniform(np.log(1.3), np.log(0.06 * size))) * np.array([1.0, rng.uniform(0.35, 1.0)])
+        radii = np.exp(rng.uniform(np.log(1.6), np.log(0.06 * size))) * np.array([1.0, rng.uniform(0.35, 1.0)])
         place = centre + rng.normal(0.0, 0.04 * size, 2)
         outline = _ellipse(place, radii, rng.uniform(0.0, np.pi)) + rng.normal(0.0, 0.08 * radii.mean(), (24, 2))
         hole = _fill(outline, size)

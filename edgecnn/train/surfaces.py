@@ -22,9 +22,9 @@ Frame = npt.NDArray[np.uint8]
 SIZE = 128
 LABELS = ("good", "defect")
 STREAMS = {"training": 0, "evaluation": 1, "calibration": 2}
-SMALLEST = 6
+SMALLEST = 8
 """Pixels of the smallest defect: less could not be told from noise."""
-FAINTEST = 0.05
+FAINTEST = 0.06
 """Least change of brightness, of 1, by a defect."""
 
 
@@ -101,7 +101,7 @@ def surface(rng: np.random.Generator, defective: bool, size: int = SIZE) -> Surf
 def _lit_texture(rng: np.random.Generator, size: int) -> Picture:
     """Return brightness around 0..1: a texture under uneven light, sometimes with the part's edge in view."""
     texture = TEXTURES[int(rng.integers(len(TEXTURES)))](rng, size)
-    depth = np.exp(rng.uniform(np.log(0.01), np.log(0.08)))
+    depth = np.exp(rng.uniform(np.log(0.01), np.log(0.06)))
     light = rng.uniform(0.25, 0.75) * (1.0 + _falloff(rng, size))
     picture = light * (1.0 + depth / 0.4 * texture)
     for _ in range(int(rng.choice([0, 0, 1, 1, 2]))):
@@ -154,7 +154,7 @@ def _stands_out(sound: Picture, damaged: Picture, mask: Frame) -> bool:
     """Tell whether the change can be seen: dark on black and bright on white cannot, nor what texture drowns."""
     before, after = (np.clip(picture[mask > 0], 0.0, 1.0) for picture in (sound, damaged))
     spread = float(sound[cv2.dilate(mask, np.ones((9, 9), np.uint8)) > 0].std())
-    return float(np.median(np.abs(after - before))) >= max(FAINTEST, 0.8 * spread)
+    return float(np.median(np.abs(after - before))) >= max(FAINTEST, 1.2 * spread)
 
 
 def _mask(flaw: Flaw) -> Frame:
@@ -165,7 +165,7 @@ def _with_flaw(rng: np.random.Generator, picture: Picture, flaw: Flaw) -> Pictur
     """Put a flaw on a picture, so strong that it stands out from the texture around it."""
     around = cv2.dilate(_mask(flaw), np.ones((9, 9), np.uint8)) > 0
     spread, level = float(picture[around].std()), float(picture[around].mean())
-    contrast = max(rng.uniform(0.15, 0.6) * level, rng.uniform(2.0, 4.0) * min(spread, 0.25 * level), 0.04)
+    contrast = max(rng.uniform(0.2, 0.7) * level, rng.uniform(3.0, 5.0) * min(spread, 0.2 * level), 0.06)
     # What was torn out or covered shows less of the texture below.
     kept = 1.0 - rng.uniform(0.0, 0.7) * flaw.opacity
     base = level + (picture - level) * kept if rng.random() < 0.5 else picture
@@ -178,7 +178,7 @@ def _photographed(rng: np.random.Generator, picture: Picture) -> Frame:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.8)), np.float32)
     exposed = np.clip(picture, 0.0, 1.0) ** rng.uniform(0.7, 1.3)
     tint = 1.0 + rng.normal(0.0, 0.06, 3) * (rng.random() < 0.5)
-    grain = rng.uniform(0.0, 0.02) * rng.standard_normal(picture.shape, np.float32)
+    grain = rng.uniform(0.0, 0.012) * rng.standard_normal(picture.shape, np.float32)
     grey = np.asarray(255.0 * (exposed + grain), np.float32)
     channels = [cv2.convertScaleAbs(np.maximum(grey, 0.0), alpha=float(gain)) for gain in tint]
     return np.asarray(cv2.merge(channels), np.uint8)

@@ -1,6 +1,7 @@
 """Procedural textures of sound parts: brushed and ground metal, castings, ceramics, paint.
 
-Each is a float32 array of shape (size, size), zero mean and about unit deviation, to be scaled by whoever lights it.
+Each is a float32 array of shape (size, size), zero mean and a deviation of about 1 (soft ones less), to be scaled by
+whoever lights it.
 """
 
 from __future__ import annotations
@@ -91,14 +92,14 @@ def ceramic(rng: np.random.Generator, size: int) -> Picture:
 def painted(rng: np.random.Generator, size: int) -> Picture:
     """Orange peel: soft waves, hardly any grain."""
     blur = rng.uniform(2.0, 6.0)
-    return normalised(noise(rng, size, (blur, blur)) + 0.3 * noise(rng, size, (0.4, 0.4)))
+    return np.float32(0.6) * normalised(noise(rng, size, (blur, blur)) + 0.3 * noise(rng, size, (0.4, 0.4)))
 
 
 def mottled(rng: np.random.Generator, size: int) -> Picture:
     """Clouds over grain, as on sintered or etched parts."""
     blur = rng.uniform(8.0, 20.0)
     clouds = noise(rng, size, (blur, blur * rng.uniform(0.7, 1.6)))
-    return normalised(clouds + rng.uniform(0.4, 1.0) * noise(rng, size, (0.6, 0.6)))
+    return np.float32(0.7) * normalised(clouds + rng.uniform(0.4, 1.0) * noise(rng, size, (0.6, 0.6)))
 
 
 TEXTURES: tuple[Texture, ...] = (brushed, brushed, ground, cast, ceramic, painted, mottled)

@@ -103,9 +103,5 @@ def test_real_weights_in_a_users_network(project_root: Path, data_dir: Path) -> 
         logits = network((torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2) / 255 - mean) / std)
     accuracy = float((logits.argmax(1) == torch.tensor([int(row[1]) for row in rows])).float().mean())
 
-    # 91.7 % on the originals; these are lossy JPEGs.
-    print(accuracy)
-    assert accuracy >= ACCURACY
-
-
-ACCURACY = 0.7
+    # 91.7 % on the originals. These are lossy JPEGs: measured 76.7 % on the first 300; chance is 10 %.
+    assert accuracy >= 0.75

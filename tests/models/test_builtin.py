@@ -10,6 +10,7 @@ from torch import nn
 
 from edgecnn import models
 from edgecnn.errors import ModelError, OptionError
+from edgecnn.graph import import_torch
 from edgecnn.models.model_card import ModelCard
 
 NAMES = ["convnet", "defect", "mobilenetv2", "resnet18", "resnet50", "unet-lite"]
@@ -133,6 +134,16 @@ def test_unet_lite_sees_detail_and_surroundings() -> None:
     touched = picture.grad[0].abs().sum(0) > 0
     assert bool(touched[32, 32])
     assert bool(touched[0, 0])
+
+
+@pytest.mark.parametrize("name", ["defect", "unet-lite"])
+def test_networks_for_the_edge_tpu_hold_mappable_operators_only(name: str) -> None:
+    graph = import_torch(models.build(name, pretrained=False), (1, *models.card(name).input_shape)).graph
+
+    # BatchNormalization folds into its convolution, Clip is ReLU6.
+    mappable = {"Conv", "BatchNormalization", "Clip", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm"}
+    resizing = {"Resize", "Concat"} if name == "unet-lite" else set()
+    assert {node.op_type for node in graph} <= mappable | resizing
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -127,6 +127,12 @@ CASES = {
     "sum of one": ("float[1,4,8,8] y", "a = Sum (x) y = Relu (a)", {}, {"Relu": 1}),
     "relu6 from parts": ("float[1,4,8,8] y", "a = Relu (x) y = Min (six, a)", {"six": np.float32(6)}, {"Clip": 1}),
     "clip without low": ("float[1,4,8,8] y", "y = Clip (x, , six)", {"six": np.float32(6)}, {"Clip": 1}),
+    "clip without high, times two": (
+        "float[1,4,8,8] y",
+        "a = Add (x, one) b = Clip (a, one) y = Mul (b, two)",
+        {"one": np.float32(1), "two": np.float32(2)},
+        {"Add": 1, "Clip": 1, "Mul": 1},
+    ),
     "clip that is relu": ("float[1,4,8,8] y", "y = Clip (x, zero)", {"zero": np.float32(0)}, {"Relu": 1}),
     "max is relu": ("float[1,4,8,8] y", "y = Max (x, zero)", {"zero": np.float32(0)}, {"Relu": 1}),
     "clips that miss each other": (

@@ -11,7 +11,7 @@ import numpy as np
 import openvino
 
 from edgecnn.errors import ModelError
-from edgecnn.export.openvino.writer import OUTPUT_GRIDS, range_ends
+from edgecnn.export.openvino.writer import OUTPUT_GRIDS, UNNAMED, range_ends
 from edgecnn.tensor import QuantParams
 
 # Operators that keep the grid of their first input.
@@ -40,9 +40,9 @@ def read_grids(path: Path) -> dict[str, QuantParams]:
     """
     try:
         model = openvino.Core().read_model(path)
-    except RuntimeError as error:
-        raise ModelError(f"{path} is not an OpenVINO model: {error}") from error
-    grids, reals = _declared(model), dict[str, str]()
+        grids, reals = _declared(model), dict[str, str]()
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is not an OpenVINO model of edgecnn: {error}") from error
     nodes = model.get_ordered_ops()
     for node in nodes:
         for name, grid in _found(node, reals, grids):
@@ -68,9 +68,17 @@ def _found(node: Any, reals: dict[str, str], grids: dict[str, QuantParams]) -> I
     if kind == "Multiply" and (source := _dequantised(node)) is not None:
         reals[own] = source.get_friendly_name()
         yield reals[own], _grid(node, source)
-    elif kind in _MOVES and (source_name := reals.get(_parent(node, 0).get_friendly_name())) in grids:
-        reals[own] = own
-        yield own, grids[source_name]
+    elif _moves(node) and (source_name := reals.get(_parent(node, 0).get_friendly_name())) in grids:
+        named = own.rpartition(UNNAMED)[0] != kind
+        reals[own] = own if named else source_name
+        if named:
+            yield own, grids[source_name]
+
+
+def _moves(node: Any) -> bool:
+    """Tell whether ``node`` gives on integers as they are; bilinear interpolation does not."""
+    kind = node.get_type_name()
+    return kind in _MOVES and (kind != "Interpolate" or node.get_attributes()["mode"] == "nearest")
 
 
 def _ranges(nodes: Iterable[Any]) -> Iterable[tuple[str, tuple[np.float32, np.float32]]]:

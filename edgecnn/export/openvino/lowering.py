@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Reduction = Callable[[Any, Any, bool], Any]
 
 _ADDITIONS = ("Add", "Sub")
+FEW_CHANNELS = 4
 
 
 def keep_rounding(node: IntegerNode, writer: Writer, value: Value) -> Value:
@@ -35,9 +36,8 @@ def keep_rounding(node: IntegerNode, writer: Writer, value: Value) -> Value:
 
 def lower_conv(node: IntegerNode, writer: Writer) -> None:
     """Write Convolution, or GroupConvolution with weight (group, O/group, C/group, kh, kw)."""
-    weight = writer.graph.constants[node.inputs[1]]
-    outputs, group, pads = weight.shape[0], node.integer("group"), node.ints("pads")
-    x = writer.real(node.inputs[0])
+    pads, (group, weight) = node.ints("pads"), _ungrouped(node.integer("group"), writer.graph.constants[node.inputs[1]])
+    outputs, x = weight.shape[0], writer.real(node.inputs[0])
     geometry = (list(node.ints("strides")), list(pads[:2]), list(pads[2:]), list(node.ints("dilations")))
     if group == 1:
         value = ops.convolution(x, writer.constant(node.inputs[1], weight, (outputs, 1, 1, 1)), *geometry)
@@ -47,6 +47,21 @@ def lower_conv(node: IntegerNode, writer: Writer) -> None:
         value = ops.group_convolution(x, kernel, *geometry)
     value.set_friendly_name(node.name)
     writer.quantise(node, keep_rounding(node, writer, ops.add(value, _bias(node, writer, (1, outputs, 1, 1)))))
+
+
+def _ungrouped(group: int, weight: Array) -> tuple[int, Array]:
+    """Return group and weight of a convolution; a few groups of one channel become one group, with zero taps.
+
+    Of those OpenVINO 2026.4 runs some as an integer matrix product (jit_gemm) that was up to 50 LSB off.
+    """
+    outputs, per_group, *kernel = weight.shape
+    if group == 1 or group * per_group > FEW_CHANNELS or outputs == group:
+        return group, weight
+    dense = np.zeros((outputs, group * per_group, *kernel), weight.dtype)
+    for index in range(group):
+        rows = slice(index * outputs // group, (index + 1) * outputs // group)
+        dense[rows, index * per_group : (index + 1) * per_group] = weight[rows]
+    return 1, dense
 
 
 def lower_conv_transpose(node: IntegerNode, writer: Writer) -> None:

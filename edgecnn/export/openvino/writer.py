@@ -25,6 +25,8 @@ Move = Callable[[Sequence[Value], Level], Value]
 
 LEVELS = 256
 OUTPUT_GRIDS = ["edgecnn", "output_grids"]
+# Stands in the names of nodes that are no tensor of the canonical graph.
+UNNAMED = "#"
 TYPES = {"uint8": openvino.Type.u8, "int64": openvino.Type.i64}
 
 
@@ -178,7 +180,7 @@ def _name_nodes(model: Any) -> None:
         name = node.get_friendly_name()
         automatic = name.rpartition("_")[0] == node.get_type_name()
         if automatic or name in taken:
-            node.set_friendly_name(f"{node.get_type_name()}/{index}")
+            node.set_friendly_name(f"{node.get_type_name()}{UNNAMED}{index}")
         taken.add(node.get_friendly_name())
 
 

@@ -9,7 +9,7 @@ from edgecnn.affine import grid_for_range
 from edgecnn.quant.statistics import Statistics
 
 NEEDS_HISTOGRAM = True
-SHARES = np.linspace(1.0, 0.3, 71)
+SHARES = np.linspace(1.0, 0.3, 36)
 
 
 def choose(statistics: Statistics, percentile: float) -> tuple[float, float]:

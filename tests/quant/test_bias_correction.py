@@ -1,0 +1,109 @@
+"""Bias correction takes the mean error off every layer, in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgecnn.affine import dequantise
+from edgecnn.integer_graph import IntegerNode
+from edgecnn.quant.bias_correction import expected, tap_means
+from edgecnn.quant.calibrate import session, with_outputs
+from edgecnn.quant.pipeline import quantise
+from edgecnn.recipe import Recipe
+from edgecnn.runtime.engines.reference import run_graph
+from tests.quant.networks import SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled
+
+COARSE = Recipe("coarse", "", "minmax", "minmax", False)
+CORRECTED = Recipe("corrected", "", "minmax", "minmax", True)
+CONV = {"strides": (2, 1), "pads": (1, 0, 1, 2), "dilations": (1, 2)}
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_taps_and_expected_values_are_the_mean_of_the_convolution(group):
+    rng = np.random.default_rng(group)
+    x = rng.standard_normal((1, 4, 9, 10)).astype(np.float32)
+    weight = rng.standard_normal((8, 4 // group, 3, 2)).astype(np.float32)
+    node = IntegerNode("n", "Conv", ("x", "w", "b"), "y", {**CONV, "group": group})
+    padded = nn.functional.pad(torch.from_numpy(x), (0, 2, 1, 1))
+    wanted = nn.functional.conv2d(padded, torch.from_numpy(weight), None, (2, 1), 0, (1, 2), group)
+    means = tap_means(node, x, weight.shape[2:])
+    assert means.shape == (4, 3, 2)
+    np.testing.assert_allclose(expected(node, weight, means), wanted.mean((0, 2, 3)).numpy(), atol=1e-5)
+
+
+def test_taps_of_a_gemm():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((1, 7, 5)).astype(np.float32), rng.standard_normal((3, 5)).astype(np.float32)
+    node = IntegerNode("n", "Gemm", ("x", "w", "b"), "y")
+    np.testing.assert_allclose(expected(node, weight, tap_means(node, x, ())), (x @ weight.T).mean((0, 1)), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(2)
+    return in_normal_form(settled(SmallMobileNet()))
+
+
+def layer_errors(model, graph, frames) -> float:
+    """Mean over layers and channels of the absolute mean error, in steps of the layer's grid."""
+    names = [node.output for node in graph.nodes if node.op in ("Conv", "Gemm")]
+    runner = session(with_outputs(model, names))
+    total = {name: 0.0 for name in names}
+    for frame in frames:
+        real = dict(zip(names, runner.run(names, {"frame": frame[None]}), strict=True))
+        integers = run_graph(graph, [frame[None]])
+        for name in names:
+            error = dequantise(integers[name], graph.spec(name).grid) - real[name]
+            axes = (0, 2, 3) if error.ndim == 4 else (0,)
+            total[name] += error.mean(axis=axes) / graph.spec(name).grid.scale[0] / len(frames)
+    return float(np.mean([np.abs(value).mean() for value in total.values()]))
+
+
+def test_correction_lowers_the_mean_error_of_the_layers(model):
+    frames = pictures(6)
+    before = quantise(model, frames, COARSE, weight_bits=5).graph
+    after = quantise(model, frames, CORRECTED, weight_bits=5).graph
+    assert layer_errors(model, after, frames) < 0.6 * layer_errors(model, before, frames)
+
+
+def test_correction_brings_the_mean_of_the_outputs_to_that_of_the_float_model(model):
+    frames = pictures(6)
+    wanted = float_outputs(model, frames).mean(axis=(0, 1))
+    errors = [
+        np.abs(integer_outputs(quantise(model, frames, recipe, weight_bits=5).graph, frames).mean(axis=(0, 1)) - wanted)
+        for recipe in (COARSE, CORRECTED)
+    ]
+    assert errors[1].mean() < 0.5 * errors[0].mean()
+
+
+def test_correction_touches_biases_alone(model):
+    frames = pictures(2)
+    before, after = (quantise(model, frames, recipe).graph for recipe in (COARSE, CORRECTED))
+    assert before.tensors == after.tensors
+    changed = {name for name, array in before.constants.items() if not np.array_equal(array, after.constants[name])}
+    assert changed
+    assert all(before.spec(name).dtype == "int32" for name in changed)
+
+
+def test_the_second_of_two_layers_by_hand():
+    """1x1 convolutions: the error is W E[x] - W' E[x'], with x' what the quantised first layer gives."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1))
+    model, frames = in_normal_form(network, size=6), pictures(3, 6)
+    graph, corrected = (quantise(model, frames, recipe, weight_bits=4).graph for recipe in (COARSE, CORRECTED))
+    first, second = (node for node in graph.nodes if node.op == "Conv")
+    real = network[1].weight.detach().numpy()
+
+    runner = session(with_outputs(model, [first.output]))
+    wanted = np.mean([runner.run(None, {"frame": frame[None]})[0].mean((0, 2, 3)) for frame in frames], axis=0)
+    integers = [run_graph(corrected, [frame[None]])[first.output] for frame in frames]
+    got = np.mean([dequantise(item, graph.spec(first.output).grid).mean((0, 2, 3)) for item in integers], axis=0)
+    weight, bias = second.inputs[1:]
+    rounded = dequantise(graph.constants[weight], graph.spec(weight).grid)
+    error = real[:, :, 0, 0] @ wanted - rounded[:, :, 0, 0] @ got
+    before, after = (dequantise(item.constants[bias], item.spec(bias).grid) for item in (graph, corrected))
+    np.testing.assert_allclose(after - before, error, atol=2 * graph.spec(bias).grid.scales.max())
+    assert np.abs(error).min() > 4 * graph.spec(bias).grid.scales.max()
