@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecnn.build.request import Work
+from edgecnn.build.source import Expectation, Source
 from edgecnn.integer_graph import Array
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
@@ -29,6 +30,13 @@ from edgecnn.runtime.compare import Acceptance, agreement, differences
 
 FEW_IMAGES = 32
 DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
+
+def expectation_notes(source: Source, expects: Expectation) -> list[str]:
+    """Return what was taken for granted about a user's model."""
+    if source.card is None and (expects.mean, expects.std) == ((0.0,), (1.0,)):
+        return ["no --mean and --std were given: the model is taken to expect pixels on the scale 0..1."]
+    return []
 
 
 def calibration_notes(images: int, skipped: int) -> list[str]:

@@ -97,7 +97,7 @@ def _read(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> ir
     if suffix == ".onnx":
         return import_onnx(path, input_shape)
     if suffix == ".pt2":
-        return import_exported(path)
+        return import_exported(path, input_shape)
     if suffix in STATE_DICTS:
         return _state_dict(path, input_shape, arch)
     raise ModelError(f"{path}: expected a model that ends in {', '.join(SUFFIXES)}, got '{path.suffix or path.name}'.")

@@ -125,7 +125,8 @@ def prepare(request: Request) -> Work:
     _check_labels(model.graph, expects.labels)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
-    return Work(request, profiles, recipe, preprocess, original, passes, difference, entry)
+    notes = reporting.expectation_notes(request.source, expects)
+    return Work(request, profiles, recipe, preprocess, original, passes, difference, entry, notes=notes)
 
 
 def _check_labels(graph: ir.Graph, labels: Sequence[str]) -> None:

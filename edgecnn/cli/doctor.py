@@ -19,7 +19,7 @@ from edgecnn.cli import console
 EXAMPLES = ("edgecnn doctor", "edgecnn doctor --json")
 
 CORE = ("numpy", "opencv-python-headless")
-DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "flatbuffers", "tflite", "safetensors", "jinja2")
+DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "flatbuffers", "safetensors", "jinja2")
 CPU_INFO = Path("/proc/cpuinfo")
 NO_ENGINE = 6
 

@@ -1,4 +1,4 @@
-"""Grids of activations as the files say them, read without any code of edgecnn: (scale, zero point on uint8) by name."""
+"""Grids of activations as files say them, read without any code of edgecnn: (scale, zero point on uint8) by name."""
 
 from __future__ import annotations
 
@@ -41,8 +41,12 @@ def from_tflite(path: Path) -> Grids:
 
 def from_openvino(path: Path) -> Grids:
     """From the XML and the constants in the .bin: ``u8 -> Convert (-> Subtract zp) -> Multiply scale``."""
-    network = _Network(path)
-    return dict(network.grids())
+    return dict(_Network(path).grids())
+
+
+def ranges_from_openvino(path: Path) -> dict[str, tuple[float, float]]:
+    """The real values at which FakeQuantize gives 0 and 255, by the name of the integers."""
+    return dict(_Network(path).ranges())
 
 
 class _Network:
@@ -65,6 +69,14 @@ class _Network:
                 source = self._parent(before, 0) if self._type(before) == "Convert" else None
                 if source is not None and self._is_uint8(source):
                     yield self._layers[source].attrib["name"], (scale, int(zero_point))
+
+    def ranges(self) -> Iterator[tuple[str, tuple[float, float]]]:
+        for key, layer in self._layers.items():
+            if layer.attrib["type"] == "Convert" and self._type(before := self._parent(key, 0)) == "FakeQuantize":
+                low, high = (self._scalar(self._parent(before, port)) for port in (1, 2))
+                assert low is not None
+                assert high is not None
+                yield layer.attrib["name"], (low, high)
 
     def _type(self, key: str) -> str:
         return self._layers[key].attrib["type"]

@@ -28,13 +28,23 @@ def canonical(bundle: Path) -> grids.Grids:
 def test_all_activations_have_one_grid_in_all_files(bundle: Path, canonical: grids.Grids) -> None:
     found = {engine: read(path_of(bundle, engine)) for engine, read in READERS.items()}
     common = set.intersection(*(set(item) for item in found.values()))
-    # A tensor that only moves data need not be on record everywhere: the frame and its transpose are on one grid.
-    assert common >= set(canonical) - {"frame", "frame/nchw"}
+    # The frame and its transpose are on one grid, recorded for either; OpenVINO's output is a range (below).
+    assert common >= set(canonical) - {"frame", "frame/nchw", "output"}
+    assert found["onnxruntime"]["output"] == found["litert"]["output"] == canonical["output"]
     for name in sorted(common):
         assert len({item[name] for item in found.values()}) == 1, name
     for engine, item in found.items():
         named = {name: grid for name, grid in item.items() if name in canonical}
         assert named == {name: canonical[name] for name in named}, engine
+
+
+def test_openvino_rounds_to_the_same_grids(bundle: Path, canonical: grids.Grids) -> None:
+    ranges = grids.ranges_from_openvino(bundle / "model.xml")
+    assert set(ranges) == set(canonical) - {"frame", "frame/nchw"}
+    for name, (low, high) in ranges.items():
+        scale, zero_point = canonical[name]
+        assert (high - low) / 255 == pytest.approx(scale, rel=1e-4), name
+        assert -low / scale == pytest.approx(zero_point, abs=0.01), name
 
 
 def test_the_frame_has_one_grid_in_all_files(bundle: Path, canonical: grids.Grids) -> None:
