@@ -69,7 +69,7 @@ def test_a_shape_must_be_static(shape):
 
 
 def test_an_unknown_dtype_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="tensor 'x': dtype must be one of uint8, int8, int32, .* got 'float16'"):
+    with pytest.raises(ValueError, match=r"tensor 'x': dtype must be one of uint8, int8, int32, .* got 'float16'"):
         TensorSpec("x", (1,), "float16")
 
 

@@ -45,17 +45,18 @@ from edgecnn.runtime.model import run_frames
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.read import read_image
 
-Progress = Callable[[str], None]
+Progress = Callable[[str, int | None], None]
+"""Called with the name of the stage, once a step, and the number of steps where it is known."""
 GOLDEN_FRAMES = 8
 
 
-def build(request: Request, output: Path, progress: Progress = lambda what: None) -> Report:
+def build(request: Request, output: Path, progress: Progress = lambda stage, steps: None) -> Report:
     """Build a bundle at ``output`` and return its report.
 
     Args:
         request: What to build.
         output: The bundle's folder itself, or a ``.zip``.
-        progress: Called with the name of the stage, again and again while it lasts.
+        progress: Told of every step; see `Progress`.
 
     Raises:
         UnsupportedError: If nodes cannot be lowered; nothing is written then.
@@ -65,20 +66,20 @@ def build(request: Request, output: Path, progress: Progress = lambda what: None
     """
     _check_free(output, request.overwrite)
     pictures = find_labelled(request.evaluation, request.expects.labels) if request.evaluation else []
-    progress("folding")
+    progress("folding", 1)
     work = prepare(request)
     quantised = _quantise(work, progress)
     graph = quantised.graph
     with _scratch_folder() as scratch:
-        progress("lowering")
+        progress("lowering", 1)
         files = _lower(work, graph, scratch)
         manifest = manifest_of(work, quantised, files)
-        progress("golden frames")
+        progress("golden frames", 1)
         golden = _golden(work, graph)
         proofs = _prove(work, manifest, files, golden, progress)
         accuracy = _evaluate(work, graph, files, pictures, progress) if pictures else None
         report = reporting.report_of(work, quantised, manifest, files, proofs, accuracy)
-        progress("writing")
+        progress("writing", 1)
         graph.save(scratch / manifest.graph)
         write_npz(scratch / manifest.golden, golden)
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
@@ -116,7 +117,7 @@ def prepare(request: Request) -> Work:
         raise OptionError("name at least one target.")
     profiles, recipe = [load_target(name) for name in request.targets], load_recipe(request.recipe)
     model, expects = request.source.model, request.expects
-    original, sample = FloatModel(model), _sample(model.graph.inputs[0])
+    original, sample = FloatModel(model), _sample(model.graph)
     passes = normalise(model)
     difference = largest_difference([(original(sample), FloatModel(model)(sample))])
     entry = FrameInput(expects.mean, expects.std, expects.color)
@@ -144,11 +145,14 @@ def _check_labels(graph: ir.Graph, labels: Sequence[str]) -> None:
         raise OptionError(f"two classes are called '{twice}': give different names as --labels.")
 
 
-def _sample(value: ir.Value) -> dict[str, Array]:
+def _sample(graph: ir.Graph) -> dict[str, Array]:
+    """Return noise for every input; that there is only one is for `FrameInput` to say."""
+    return {str(value.name): _noise(value) for value in graph.inputs}
+
+
+def _noise(value: ir.Value) -> Array:
     noise = np.random.default_rng(0).standard_normal(_static_shape(value)).astype(np.float32)
-    return {
-        str(value.name): noise if value.dtype == ir.DataType.FLOAT else np.clip(noise * 40 + 128, 0, 255).astype("u1")
-    }
+    return noise if value.dtype == ir.DataType.FLOAT else np.clip(noise * 40 + 128, 0, 255).astype("u1")
 
 
 def _static_shape(value: ir.Value) -> tuple[int, ...]:
@@ -174,11 +178,23 @@ def _frames(work: Work) -> Iterator[Frame]:
             return
 
 
+def _count(work: Work) -> int | None:
+    """Return how many frames calibration will read, None where a one-time iterator does not say."""
+    try:
+        found = len(work.request.calibration)
+    except TypeError:
+        return None
+    return min(found, work.recipe.samples or found)
+
+
 def _quantise(work: Work, progress: Progress) -> Quantised:
     bits = min(profile.weight_bits for profile in work.profiles)
     calibration = work.request.calibration
+    steps = {"calibrating": _count(work)}
     try:
-        quantised = quantise(work.request.source.model, _frames(work), work.recipe, bits, progress)
+        quantised = quantise(
+            work.request.source.model, _frames(work), work.recipe, bits, lambda stage: progress(stage, steps.get(stage))
+        )
     except CalibrationError as error:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in calibration.skipped[:3])
         raise CalibrationError(f"{error} ({reasons})" if reasons else str(error)) from error
@@ -230,7 +246,7 @@ def _prove(
     expected = [golden[f"out_{index}"] for index in range(len(outputs))]
     proofs = []
     for engine, paths in files.items():
-        progress(f"proving on {engine}")
+        progress(f"proving on {engine}", 1)
         try:
             with engines.load(engine, paths[0], inputs, outputs) as loaded:
                 got = run_frames(loaded, golden["frames"])
@@ -252,7 +268,7 @@ def _evaluate(
 
     def frames() -> Iterator[tuple[Frame, int | None]]:
         for item in pictures:
-            progress("evaluating")
+            progress("evaluating", len(pictures))
             yield work.preprocess(read_image(item.path)), item.label
 
     def reference(frame: Frame) -> npt.NDArray[np.float32]:

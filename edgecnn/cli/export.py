@@ -54,7 +54,7 @@ def command(
     if not target:
         raise OptionError("name a target with --target; see: edgecnn targets")
     with _stages() as progress, _needing_packages():
-        progress("importing")
+        progress("importing", 1)
         from edgecnn.build import Request, build, open_model
 
         source = open_model(model, _integers(input_shape, "--input-shape"), arch)
@@ -87,21 +87,22 @@ def _needing_packages() -> Iterator[None]:
 
 
 @contextmanager
-def _stages() -> Iterator[Callable[[str], None]]:
+def _stages() -> Iterator[Callable[[str, int | None], None]]:
     """Show the stage that runs and how far it is, on stderr; nothing where that is no terminal."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     terminal = console.err()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:17}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as bar:
-        tasks: dict[str, int] = {}
+        task = bar.add_task("", total=None)
+        current = ""
 
-        def advance(what: str) -> None:
-            if what not in tasks:
-                for task in tasks.values():
-                    bar.stop_task(bar.tasks[task].id)
-                tasks[what] = bar.add_task(what, total=None)
-            bar.advance(bar.tasks[tasks[what]].id)
+        def advance(stage: str, steps: int | None) -> None:
+            nonlocal current
+            if stage != current:
+                current = stage
+                bar.reset(task, description=stage, total=steps)
+            bar.advance(task)
 
         yield advance
 

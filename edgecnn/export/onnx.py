@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgecnn.errors import ModelError
 from edgecnn.integer_graph import Array, Attribute, IntegerGraph, IntegerNode
 from edgecnn.ops import op_file
 from edgecnn.tensor import QuantParams, TensorSpec
@@ -118,14 +119,20 @@ def write(graph: IntegerGraph, path: Path, metadata: Mapping[str, str] | None = 
 
 
 def read_grids(path: Path) -> dict[str, QuantParams]:
-    """Read the grids back from an ONNX file: of every tensor that a Q or DQ node names."""
+    """Read the grids back from an ONNX file: of every tensor that a Q or DQ node names.
+
+    Raises:
+        ModelError: If a tensor is written on one grid and read on another.
+    """
     graph = onnx.load(path).graph
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-    grids = {}
+    grids: dict[str, QuantParams] = {}
     for node in graph.node:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
             name = node.output[0] if node.op_type == "QuantizeLinear" else node.input[0]
-            grids[name] = _read_grid(node, constants)
+            grid = _read_grid(node, constants)
+            if grids.setdefault(name, grid) != grid:
+                raise ModelError(f"{path.name}: tensor '{name}' is written on {grids[name]} and read on {grid}.")
     return grids
 
 

@@ -132,7 +132,11 @@ def test_a_relu_is_a_clip_from_zero():
 
 def test_pad_fills_with_an_integer_on_the_grid():
     pads = [0, 0, 1, 2, 0, 0, 3, 4]
-    assert attributes_of(float_node("Pad", (1, 3, 8, 8), pads)) == {"pads": tuple(pads), "mode": "constant", "value": 100}
+    assert attributes_of(float_node("Pad", (1, 3, 8, 8), pads)) == {
+        "pads": tuple(pads),
+        "mode": "constant",
+        "value": 100,
+    }
     assert attributes_of(float_node("Pad", (1, 3, 8, 8), pads, -1.0))["value"] == 90
     assert attributes_of(float_node("Pad", (1, 3, 8, 8), pads, 1e9, mode="reflect")) == {
         "pads": tuple(pads),

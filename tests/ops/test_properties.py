@@ -18,7 +18,7 @@ from tests.ops.single import by_onnxruntime, by_reference, largest_difference, o
 
 seeds = st.integers(0, 2**32 - 1)
 some = settings(
-    max_examples=int(__import__("os").environ.get("N", "25")),
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )

@@ -130,7 +130,9 @@ def test_no_image_is_an_error(model):
         quantise(model, [], BEST)
 
 
-@pytest.mark.parametrize("recipe", [FAST, BEST, Recipe("entropy", "", "entropy", "minmax", False)], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "recipe", [FAST, BEST, Recipe("entropy", "", "entropy", "minmax", False)], ids=lambda r: r.name
+)
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_pictures_of_one_value_give_finite_grids(model, recipe, value):
     frames = [np.full((32, 32, 3), value, np.uint8)]

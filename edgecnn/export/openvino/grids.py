@@ -11,7 +11,7 @@ import numpy as np
 import openvino
 
 from edgecnn.errors import ModelError
-from edgecnn.export.openvino.writer import OUTPUT_GRIDS, UNNAMED, range_ends
+from edgecnn.export.openvino.writer import OUTPUT_GRIDS, UNNAMED, WHOLE_RANGE, range_ends
 from edgecnn.tensor import QuantParams
 
 # Operators that keep the grid of their first input.
@@ -33,7 +33,8 @@ def read_grids(path: Path) -> dict[str, QuantParams]:
     """Read the grids of all tensors of an IR file by tensor name.
 
     A grid is read where integers become real (Convert, Subtract, Multiply) and passed on by data movement. Where real
-    values become integers (FakeQuantize), the ends of the range must be those of the grid.
+    values become integers (FakeQuantize), the ends of the range must be those of the grid (or those of uint8, where
+    integers were only rounded).
 
     Raises:
         ModelError: If the file is no IR, or says two different things about one tensor.
@@ -49,7 +50,7 @@ def read_grids(path: Path) -> dict[str, QuantParams]:
             if grids.setdefault(name, grid) != grid:
                 raise ModelError(f"{path}: tensor '{name}' has two grids, {grids[name]} and {grid}")
     for name, ends in _ranges(nodes):
-        if name not in grids or range_ends(grids[name]) != ends:
+        if name not in grids or ends not in (range_ends(grids[name]), WHOLE_RANGE):
             raise ModelError(f"{path}: tensor '{name}' is quantised to {ends}, its grid is {grids.get(name)}")
     return grids
 

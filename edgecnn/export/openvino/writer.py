@@ -24,6 +24,7 @@ Level = Callable[[int], Value]
 Move = Callable[[Sequence[Value], Level], Value]
 
 LEVELS = 256
+WHOLE_RANGE = (np.float32(0), np.float32(LEVELS - 1))
 OUTPUT_GRIDS = ["edgecnn", "output_grids"]
 # Stands in the names of nodes that are no tensor of the canonical graph.
 UNNAMED = "#"
@@ -103,12 +104,24 @@ class Writer:
             output.set_friendly_name(node.output)
             self._reals[node.output] = output
 
+    def levels(self, name: str) -> Value:
+        """Return the integers of tensor ``name`` as float32, exactly: real / scale + zero point, rounded."""
+        grid = self.graph.spec(name).grid
+        scaled = ops.multiply(self.real(name), _float(np.float32(1) / np.float32(grid.scale[0])))
+        return ops.round(ops.add(scaled, _float(grid.zero_point)), "half_to_even")
+
     def quantise(self, node: IntegerNode, value: Value) -> None:
         """Quantise the real ``value`` onto the output grid of ``node``."""
+        self._store(node, value, range_ends(self.graph.spec(node.output).grid))
+
+    def round_levels(self, node: IntegerNode, value: Value) -> None:
+        """Take float32 ``value``, rounded, as the integers of the output of ``node``."""
+        self._store(node, value, WHOLE_RANGE)
+
+    def _store(self, node: IntegerNode, value: Value, ends: tuple[np.float32, np.float32]) -> None:
         grid = self.graph.spec(node.output).grid
         scale = _float(grid.scales.reshape(()))
-        ends = [_float(end) for end in range_ends(grid)]
-        rounded = ops.fake_quantize(value, *ends, _float(0), _float(LEVELS - 1), LEVELS)
+        rounded = ops.fake_quantize(value, _float(ends[0]), _float(ends[1]), *map(_float, WHOLE_RANGE), LEVELS)
         integers = ops.convert(rounded, "u8")
         integers.set_friendly_name(node.output)
         self._integers[node.output] = lambda: integers

@@ -62,7 +62,9 @@ class IntegerNet:
 
     def _add(self, spec: TensorSpec, op: str, *constants: str, **attributes: object) -> TensorSpec:
         self.tensors[spec.name] = spec
-        self.nodes.append(IntegerNode(f"{op}{len(self.nodes)}", op, (self.last.name, *constants), spec.name, attributes))
+        self.nodes.append(
+            IntegerNode(f"{op}{len(self.nodes)}", op, (self.last.name, *constants), spec.name, attributes)
+        )
         self.last = spec
         return spec
 

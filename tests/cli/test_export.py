@@ -1,0 +1,414 @@
+"""``edgecnn export`` given what people really give: the exit code, one message that helps, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+
+from edgecnn.cli import app
+from edgecnn.runtime.bundle import Bundle
+from tests.build import onnx_files
+from tests.end_to_end import stripes
+
+ARCH = f"{stripes.__file__}:build"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stripes.photos(tmp_path_factory.mktemp("pictures") / "photos", count=4, height=20, width=24)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "stripes.pth"
+    torch.save(stripes.build().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return onnx_files.write(tmp_path / "net.onnx")
+
+
+@pytest.fixture
+def export(tmp_path: Path, photos: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Return a function that exports to ``tmp_path/out/bundle`` and returns the exit code and what stderr says."""
+
+    def run(model: object, *options: str, calibrate: Path | None = photos) -> tuple[int, str]:
+        line = ["export", str(model), "--recipe", "fast", *options, "-o", str(tmp_path / "out" / "bundle")]
+        line += [] if "--target" in options else ["--target", "rpi"]
+        line += [] if calibrate is None else ["--calibrate", str(calibrate)]
+        code = app.main(line)
+        if code:
+            folder = tmp_path / "out"
+            assert not folder.exists() or list(folder.iterdir()) == [], "something was left behind"
+        return code, capfd.readouterr().err
+
+    return run
+
+
+Export = Callable[..., tuple[int, str]]
+
+
+def refused(result: tuple[int, str], code: int, *parts: str) -> None:
+    """Check the exit code, that there is one message and no traceback, and what the message says."""
+    assert result[0] == code, result[1]
+    assert result[1].startswith("error: ")
+    assert "Traceback" not in result[1]
+    assert [part for part in parts if part not in result[1]] == [], result[1]
+
+
+# What is no model
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("photo.onnx", None, "is not an ONNX model"),
+        ("empty.onnx", b"", "is empty. Fetch or export the model again"),
+        ("notes.onnx", b"this is a text file, not a model\n" * 9, "is not an ONNX model"),
+        ("page.onnx", b"<!DOCTYPE html><title>404</title>", "HTML"),
+        ("photo.pth", None, "this is no PyTorch file"),
+        ("empty.pth", b"", "the file is empty"),
+        ("empty.pt2", b"", "is not a .pt2 archive of torch.export.save"),
+        ("net.tflite", b"\x1c\0\0\0TFL3", "expected a model that ends in .onnx, .pt2"),
+    ],
+)
+def test_not_a_model(export: Export, photos: Path, tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(next(photos.glob("*.jpg")).read_bytes() if content is None else content)
+    refused(export(path, "--arch", ARCH, "--input-shape", "1,3,32,32"), 3, name, says)
+
+
+def test_a_model_cut_off_at_any_place(export: Export, model: Path, tmp_path: Path) -> None:
+    whole = model.read_bytes()
+    for share in (0.1, 0.5, 0.9):
+        path = tmp_path / "cut.onnx"
+        path.write_bytes(whole[: int(len(whole) * share)])
+        refused(export(path), 3, "cut.onnx")
+
+
+def test_no_such_model(export: Export, tmp_path: Path) -> None:
+    refused(export(tmp_path / "net.onnx"), 3, "no such file")
+    refused(export(tmp_path), 3, "expected a file", "got a folder")
+    refused(
+        export("resnet81"), 2, "unknown built-in model 'resnet81'", "Did you mean 'resnet18'?", "no file of that name"
+    )
+
+
+def test_operators_that_cannot_be_lowered_are_all_named(export: Export, tmp_path: Path) -> None:
+    body = [helper.make_node("Erf", ["conv"], ["a"], "gelu"), helper.make_node("Cos", ["a"], ["b"], "wave")]
+    path = onnx_files.write(tmp_path / "net.onnx", body, end="b")
+    refused(export(path), 3, "2 node(s) cannot be lowered", "Erf 'gelu'", "Cos 'wave'")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(export: Export, tmp_path: Path, value: float) -> None:
+    kernel = onnx_files.weight()
+    kernel[1, 2, 0, 0] = value
+    refused(
+        export(onnx_files.write(tmp_path / "net.onnx", kernel=kernel)),
+        3,
+        "tensor 'kernel'",
+        "1 value(s)",
+        "take another checkpoint",
+    )
+
+
+def test_a_model_with_two_inputs(export: Export, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    proto = onnx.load(
+        onnx_files.write(tmp_path / "a.onnx", [helper.make_node("Add", ["conv", "other"], ["sum"])], end="sum")
+    )
+    proto.graph.input.append(helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, (1, 4, 16, 16)))
+    onnx.save(proto, tmp_path / "a.onnx")
+    refused(export(tmp_path / "a.onnx"), 3, "2 inputs (image, other), expected one picture")
+
+
+# State dicts
+
+
+class Burglar:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_with_code_in_it_runs_nothing(export: Export, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    torch.save({"state_dict": Burglar(mark)}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps({"head.weight": Burglar(mark)}))
+    for name in ("a.pth", "b.pth"):
+        result = export(tmp_path / name, "--arch", ARCH, "--input-shape", "1,3,32,32")
+        refused(result, 3, name, "holds more than tensors", "nothing of it was used", "torch.save(model.state_dict()")
+    assert not mark.exists()
+
+
+def test_a_state_dict_needs_its_network_and_its_size(export: Export, weights: Path) -> None:
+    refused(export(weights), 2, "--arch file.py:factory", "resnet18")
+    refused(export(weights, "--arch", ARCH), 2, "--input-shape, e.g. 1,3,224,224")
+    refused(export(weights, "--arch", "resnet81"), 2, "unknown built-in model 'resnet81'", "Did you mean 'resnet18'?")
+    refused(export(weights, "--arch", "resnet18"), 3, "the weights do not fit the network", "--arch file.py:factory")
+    refused(export(weights, "--arch", "none.py:build", "--input-shape", "1,3,32,32"), 3, "none.py: no such file")
+
+
+@pytest.mark.parametrize(
+    ("shape", "code", "says"),
+    [
+        ("huge", 2, "--input-shape must be whole numbers like 1,3,224,224; got 'huge'"),
+        ("", 2, "--input-shape must be whole numbers"),
+        ("1,3,32.5,32", 2, "--input-shape must be whole numbers"),
+        ("1,3,0,32", 3, "must be positive integers with batch 1"),
+        ("8,3,32,32", 3, "must be positive integers with batch 1"),
+        ("3,32,32", 3, "batch 1"),
+        ("1,5,32,32", 3, "fails on an input of shape (1, 5, 32, 32)"),
+    ],
+)
+def test_shapes_that_do_not_fit(export: Export, weights: Path, shape: str, code: int, says: str) -> None:
+    refused(export(weights, "--arch", ARCH, "--input-shape", shape), code, says)
+
+
+def test_dynamic_dimensions_need_a_shape(export: Export, tmp_path: Path) -> None:
+    path = onnx_files.write(tmp_path / "net.onnx", shape=("N", 3, "height", "width"))
+    refused(export(path), 3, "dynamic dimension(s) 2 ('height'), 3 ('width')", "--input-shape", "1,3,224,224")
+    assert export(path, "--input-shape", "1,3,16,16")[0] == 0
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--target", "rpy"], ["unknown target 'rpy'", "Did you mean 'rpi'?", "coral, intel, rpi"]),
+        (["--target", "rpi,intel"], ["target", "rpi,intel"]),
+        (["--recipe", "fats"], ["unknown recipe 'fats'", "Did you mean 'fast'?"]),
+        (["--mean", "0.1,0.2"], ["mean has 2 values", "3 channel(s)"]),
+        (["--std", "1,2,3,4"], ["std has 4 values", "3 channel(s)"]),
+        (["--mean", "grey"], ["--mean must be one number or one per channel", "'grey'"]),
+        (["--std", "0"], ["std positive"]),
+        (["--mean", "nan"], ["mean must be finite"]),
+        (["--color", "cmyk"], ["unknown color 'cmyk'", "bgr, gray, rgb"]),
+        (["--color", "gray"], ["color is 'gray'", "3 channel(s)"]),
+        (["--resize", "squash"], ["--resize must be one of stretch, letterbox, crop; got 'squash'"]),
+        (["--labels", "no/such/file"], ["--labels", "one class name a line"]),
+    ],
+)
+def test_options_that_are_not_allowed(export: Export, model: Path, options: list[str], says: list[str]) -> None:
+    refused(export(model, *options), 2, *says)
+
+
+def test_a_target_must_be_named(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["export", str(model)]) == 2
+    assert "name a target with --target; see: edgecnn targets" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [(["a", "b", "c"], ["4 classes", "3 labels"]), (["a", "b", "a", "c"], ["two classes are called 'a'"])],
+)
+def test_labels_that_do_not_fit(export: Export, model: Path, tmp_path: Path, names: list[str], says: list[str]) -> None:
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    refused(export(model, "--labels", str(tmp_path / "labels.txt")), 2, *says, "--labels")
+
+
+# Pictures
+
+
+def test_a_users_model_needs_pictures(export: Export, model: Path) -> None:
+    refused(export(model, calibrate=None), 4, "'net' needs calibration pictures", "100 or more", "--calibrate DIR")
+
+
+def test_folders_without_pictures(export: Export, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    refused(export(model, calibrate=tmp_path / "folder"), 4, "no pictures in it", ".jpg")
+    (tmp_path / "folder" / "notes.txt").write_text("none")
+    refused(export(model, calibrate=tmp_path / "folder"), 4, "no pictures in it")
+    refused(export(model, calibrate=tmp_path / "none"), 4, "no such file or folder")
+    refused(export(model, "--eval", str(tmp_path / "none")), 4, "expected a folder of pictures to evaluate on")
+
+
+def test_one_picture_is_enough_and_is_remarked_on(export: Export, model: Path, photos: Path, tmp_path: Path) -> None:
+    code, notes = export(model, calibrate=next(photos.glob("*.png")))
+    assert code == 0
+    assert "calibrated on 1 image(s): ranges are uncertain; give at least 32" in notes
+    with Bundle.open(tmp_path / "out" / "bundle") as bundle:
+        assert bundle.golden().frames.shape == (1, 16, 16, 3)
+
+
+def test_corrupt_pictures_among_good_ones_are_skipped_and_named(
+    export: Export, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    jpeg = next(photos.glob("*.jpg")).read_bytes()
+    for name, content in {"good.jpg": jpeg, "cut.jpg": jpeg[:300], "text.png": b"no picture", "empty.jpg": b""}.items():
+        (folder / name).write_bytes(content)
+    cv2.imwrite(str(folder / "deep.png"), np.zeros((9, 9), np.uint16))
+    code, notes = export(model, calibrate=folder)
+    assert code == 0
+    assert "4 calibration image(s) could not be used; the report names them" in notes
+    found = json.loads((tmp_path / "out" / "bundle" / "report.json").read_text())["calibration"]
+    assert found["images"] == 1
+    assert [line.partition(":")[0] for line in found["skipped"]] == ["cut.jpg", "deep.png", "empty.jpg", "text.png"]
+    page = (tmp_path / "out" / "bundle" / "report.html").read_text()
+    assert all(name in page for name in ("cut.jpg", "deep.png", "empty.jpg", "text.png"))
+
+
+def test_only_corrupt_pictures(export: Export, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.jpg").write_bytes(b"no picture")
+    refused(export(model, calibrate=tmp_path / "folder"), 4, "a.jpg", "it is none or is damaged")
+
+
+def test_frames_with_the_wrong_channels(export: Export, model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", np.zeros((3, 16, 16, 5), np.uint8))
+    refused(export(model, calibrate=tmp_path / "frames.npy"), 4, "3 channels (BGR) or 1 (grey)", "(16, 16, 5)")
+    np.save(tmp_path / "frames.npy", np.zeros((3, 16, 16, 3), np.float32))
+    refused(export(model, calibrate=tmp_path / "frames.npy"), 4, "expected uint8 frames", "float32")
+
+
+def test_a_five_channel_model_takes_five_channel_frames(export: Export, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 5), dtype=np.uint8)
+    np.savez(tmp_path / "frames.npz", frames=frames)
+    path = onnx_files.write(tmp_path / "net.onnx", shape=(1, 5, 16, 16), kernel=onnx_files.weight(5))
+    assert export(path, "--target", "rpi", "--target", "coral", calibrate=tmp_path / "frames.npz")[0] == 0
+    with Bundle.open(tmp_path / "out" / "bundle") as bundle:
+        assert (bundle.manifest.input.color, bundle.manifest.input.channels) == ("channels", 5)
+        assert np.array_equal(bundle.golden().frames, frames)
+    refused_line = [str(path), "--target", "rpi", "--calibrate", str(tmp_path / "frames.npz"), "--overwrite"]
+    assert app.main(["export", *refused_line, "--mean", "1,2,3", "-o", str(tmp_path / "out" / "bundle")]) == 2
+
+
+def test_a_grey_model_needs_no_word_about_colour(export: Export, tmp_path: Path) -> None:
+    path = onnx_files.write(tmp_path / "net.onnx", shape=(1, 1, 16, 16), kernel=onnx_files.weight(1))
+    assert export(path)[0] == 0
+    with Bundle.open(tmp_path / "out" / "bundle") as bundle:
+        assert (bundle.manifest.input.color, bundle.manifest.provenance.source_color) == ("gray", "gray")
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_pictures_of_one_value_give_a_grid_all_the_same(
+    export: Export, model: Path, tmp_path: Path, value: int
+) -> None:
+    np.save(tmp_path / "frames.npy", np.full((4, 16, 16, 3), value, np.uint8))
+    assert export(model, "--target", "rpi", "--target", "coral", calibrate=tmp_path / "frames.npy")[0] == 0
+    document = json.loads((tmp_path / "out" / "bundle" / "report.json").read_text())
+    scales = [layer["scale"] for layer in document["layers"]]
+    assert all(np.isfinite(scales))
+    assert min(scales) > 0
+    assert [engine["passed"] for engine in document["engines"]] == [True, True]
+
+
+def test_a_dead_channel_gives_no_zero_scale(export: Export, tmp_path: Path) -> None:
+    kernel = onnx_files.weight()
+    kernel[2] = 0
+    kernel[3] *= 1e-30
+    assert export(onnx_files.write(tmp_path / "net.onnx", kernel=kernel), "--target", "coral")[0] == 0
+    document = json.loads((tmp_path / "out" / "bundle" / "report.json").read_text())
+    assert [(engine["engine"], engine["max_lsb"]) for engine in document["engines"]] == [("litert", 0)]
+
+
+def test_a_corrupt_picture_to_evaluate_on_is_named(export: Export, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "bad.jpg").write_bytes(b"no picture")
+    refused(export(model, "--eval", str(tmp_path / "eval")), 4, "bad.jpg")
+
+
+# Where to
+
+
+def test_an_output_that_is_taken_is_seen_before_any_work(
+    model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgecnn.build import stages
+
+    monkeypatch.setattr(stages, "prepare", lambda request: pytest.fail("work was done before"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    for name in ("folder", "file"):
+        line = ["export", str(model), "-t", "rpi", "--calibrate", str(photos), "-o", str(tmp_path / name)]
+        assert app.main(line) == 5
+        assert f"{name} exists already. Give another output, or allow it" in capfd.readouterr().err
+    assert (tmp_path / "folder" / "thesis.txt").read_text() == (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["folder", "file"])
+def test_overwrite_never_replaces_what_is_no_bundle(
+    model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    line = ["export", str(model), "-t", "rpi", "--recipe", "fast", "--calibrate", str(photos), "--overwrite"]
+    assert app.main([*line, "-o", str(tmp_path / name)]) == 5
+    assert "is no bundle and is not overwritten" in capfd.readouterr().err
+    assert (tmp_path / "folder" / "thesis.txt").read_text() == (tmp_path / "file").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "net.onnx"]
+
+
+def test_a_place_that_cannot_be_written(
+    model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    for folder in (tmp_path / "file", Path("/proc")):
+        line = ["export", str(model), "-t", "rpi", "--recipe", "fast", "--calibrate", str(photos)]
+        assert app.main([*line, "-o", str(folder / "bundle")]) == 5
+        assert "cannot be written" in (message := capfd.readouterr().err)
+        assert "Nothing was left behind" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "net.onnx"]
+
+
+# What comes out
+
+
+def test_a_proof_that_fails_is_exit_code_1(
+    model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgecnn.build import stages
+
+    run = stages.run_frames
+
+    def wrong_on_engines(engine: object, frames: np.ndarray) -> list[np.ndarray]:
+        outputs = run(engine, frames)
+        return outputs if type(engine).__name__ == "ReferenceEngine" else [255 - output for output in outputs]
+
+    monkeypatch.setattr(stages, "run_frames", wrong_on_engines)
+    line = ["export", str(model), "-t", "rpi", "--recipe", "fast", "--calibrate", str(photos), "--json"]
+    assert app.main([*line, "-o", str(tmp_path / "bundle")]) == 1
+    printed = capfd.readouterr()
+    assert json.loads(printed.out)["engines"][0]["passed"] is False
+    assert "onnxruntime does not decide as the reference does" in printed.err
+    assert "edgecnn verify" in printed.err
+
+
+def test_names_in_the_files_metadata_become_labels(export: Export, tmp_path: Path) -> None:
+    names = "{0: 'left turn', 1: \"it's\", 2: 'c', 10: 'last'}"
+    assert export(onnx_files.write(tmp_path / "net.onnx", metadata={"names": names}))[0] == 0
+    with Bundle.open(tmp_path / "out" / "bundle") as bundle:
+        assert bundle.manifest.labels == ("left turn", "it's", "c", "last")
+
+
+def test_without_o_the_bundle_is_named_after_model_and_targets(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ["export", str(model), "-t", "rpi", "-t", "coral", "--recipe", "fast", "--calibrate", str(photos)]
+    assert app.main(line) == 0
+    with Bundle.open(tmp_path / "net-rpi-coral") as bundle:
+        assert [engine.target for engine in bundle.engines] == ["rpi", "coral"]
+    assert "Report: net-rpi-coral/report.html" in capfd.readouterr().out
