@@ -159,11 +159,9 @@ def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
 
 def own_frames(source: Source) -> Frames | None:
     """Return the calibration frames that a built-in model carries with it, None for all other models."""
-    from edgecnn import plugins
+    from edgecnn.train.surfaces import calibration_frames
 
-    if source.card != BUILT_IN:
-        return None
-    return Frames(list(plugins.load("edgecnn.models", BUILT_IN).calibration_frames(OWN_FRAMES, seed=0)))
+    return Frames(list(calibration_frames(OWN_FRAMES))) if source.card == BUILT_IN else None
 
 
 def _from_card(card: ModelCard) -> Expectation:

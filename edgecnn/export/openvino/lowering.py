@@ -202,8 +202,8 @@ def lower_clip(node: IntegerNode, writer: Writer) -> None:
 def lower_resize(node: IntegerNode, writer: Writer) -> None:
     """Write Interpolate: nearest moves integers, bilinear computes new ones.
 
-    Bilinear interpolation works on the integers, as float32: between pixels lie many values that are exactly half of a
-    step, and a factor of the scale would decide at random which way they are rounded.
+    Bilinear interpolation works on the integers, as float32, and rounds half up: between pixels lie many values that
+    are exactly half of a step, and a factor of the scale would decide at random which way they are rounded.
     """
     nearest = node.text("mode") == "nearest"
 
@@ -221,7 +221,7 @@ def lower_resize(node: IntegerNode, writer: Writer) -> None:
     if nearest:
         writer.move(node, lambda inputs, level: interpolate(inputs[0]))
     else:
-        writer.round_levels(node, interpolate(writer.levels(node.inputs[0])))
+        writer.round_levels(node, ops.floor(ops.add(interpolate(writer.levels(node.inputs[0])), _floats([0.5]))))
 
 
 def lower_max_pool(node: IntegerNode, writer: Writer) -> None:
