@@ -76,8 +76,8 @@ def exact_product(left: Array, right: Array) -> npt.NDArray[np.float64]:
 
 
 def _depthwise(view: Array, kernel: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    # float32 is exact for kernels of up to `_EXACT_TERMS` taps, which no depthwise kernel exceeds.
-    total = np.zeros(view.shape[:4], np.float32)
+    # float32 is exact for kernels of up to `_EXACT_TERMS` taps, which few depthwise kernels exceed.
+    total = np.zeros(view.shape[:4], np.float32 if kernel[0].size <= _EXACT_TERMS else np.float64)
     for row in range(kernel.shape[1]):
         for column in range(kernel.shape[2]):
             total += view[..., row, column] * kernel[None, :, row, column, None, None].astype(np.float32)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edgecnn.windows import convolve, output_size, pad_map, windows
+from edgecnn.windows import convolve, exact_product, output_size, pad_map, windows
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -71,3 +71,36 @@ def test_convolve_is_torch_convolution(seed, group, inputs, outputs, kernel, str
         torch.from_numpy(x).double(), torch.from_numpy(weight).double(), None, strides, 0, dilations, group
     )
     np.testing.assert_array_equal(convolve(x, weight, strides, dilations, group), expected.numpy())
+
+
+@pytest.mark.parametrize("terms", [1, 513, 514, 515, 4608])
+@pytest.mark.parametrize(("left", "right"), [(-128, 255), (127, 254), (127, -255)])
+def test_sums_of_any_length_are_exact(terms, left, right):
+    rows, columns = np.full((2, terms), left, np.int8), np.full((terms, 3), right, np.float32)
+    rows[1, 0] = 1  # an odd sum, which float32 loses beyond 2**24
+    total = exact_product(rows, columns)
+    assert total.tolist() == [[left * right * terms] * 3, [left * right * (terms - 1) + right] * 3]
+
+
+def test_a_long_convolution_is_exact():
+    x, weight = np.full((1, 600, 3, 3), 255, np.int32), np.full((2, 600, 3, 3), 127, np.int8)
+    weight[1, 0, 0, 0] = 126
+    total = convolve(x, weight, (1, 1), (1, 1), 1)
+    assert total.ravel().tolist() == [255 * 127 * 5400, 255 * 127 * 5400 - 255]
+
+
+def test_a_large_depthwise_kernel_is_exact():
+    x, weight = np.full((1, 2, 31, 31), 255, np.int32), np.full((2, 1, 31, 31), 127, np.int8)
+    weight[1, 0, 0, 0] = 126
+    assert convolve(x, weight, (1, 1), (1, 1), 2).ravel().tolist() == [255 * 127 * 961, 255 * 127 * 961 - 255]
+
+
+def test_batches_are_convolved_one_by_one():
+    rng = np.random.default_rng(0)
+    x = rng.integers(-255, 256, (3, 4, 6, 6)).astype(np.int32)
+    weight = rng.integers(-127, 128, (6, 2, 3, 3)).astype(np.int8)
+    whole = convolve(x, weight, (1, 1), (1, 1), 2)
+    for index in range(3):
+        np.testing.assert_array_equal(
+            whole[index : index + 1], convolve(x[index : index + 1], weight, (1, 1), (1, 1), 2)
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,11 +211,23 @@ def _lower(work: Work, graph: IntegerGraph, scratch: Path) -> dict[str, list[Pat
     for engine in dict.fromkeys(profile.engine for profile in work.profiles):
         folder = scratch / engine
         folder.mkdir()
-        files[engine] = artefact.write(engine, graph, folder, metadata)
+        with _stream_errors():
+            files[engine] = artefact.write(engine, graph, folder, metadata)
     for profile in work.profiles:
         if profile.edge_tpu is not None:
             files[profile.engine] = _compiled(work, files[profile.engine])
     return files
+
+
+@contextmanager
+def _stream_errors() -> Iterator[None]:
+    """Turn what a C++ stream says about a full disk (OpenVINO's serialiser has one) into what Python says."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "iostream" not in str(error):
+            raise
+        raise OSError(errno.EIO, "a model file could not be written, perhaps because the disk is full") from error
 
 
 def _compiled(work: Work, files: list[Path]) -> list[Path]:
@@ -266,10 +279,17 @@ def _evaluate(
 ) -> AccuracySection | None:
     """Compare every engine that is installed with the float model as it was imported; None where there is none."""
 
+    skipped: list[str] = []
+
     def frames() -> Iterator[tuple[Frame, int | None]]:
         for item in pictures:
             progress("evaluating", len(pictures))
-            yield work.preprocess(read_image(item.path)), item.label
+            try:
+                frame = work.preprocess(read_image(item.path))
+            except DataError as error:
+                skipped.append(f"{item.path}: {str(error).removeprefix(f'{item.path}: ')}")
+                continue
+            yield frame, item.label
 
     def reference(frame: Frame) -> npt.NDArray[np.float32]:
         first = work.original(work.entry.feed(frame))[0]
@@ -283,4 +303,9 @@ def _evaluate(
             except MissingEngineError:
                 continue  # `_prove` has noted it
             predictors[engine] = real_output(loaded, graph.spec(graph.outputs[0]))
-        return accuracy_section(compare(frames(), reference, predictors)) if predictors else None
+        comparison = compare(frames(), reference, predictors)
+    if skipped:
+        work.notes.append(f"{len(skipped)} picture(s) to evaluate on could not be used, the first: {skipped[0]}")
+    if len(skipped) == len(pictures):
+        raise DataError(f"not one of {len(pictures)} picture(s) to evaluate on can be used, the first: {skipped[0]}")
+    return accuracy_section(comparison) if predictors else None

@@ -25,6 +25,9 @@ EXAMPLES = (
     "edgecnn export resnet18 --target intel --calibrate photos/ --eval labelled/ -o resnet18-intel",
 )
 
+# No mean of pixels on the 0..1 scale is larger, and no standard deviation; on the 0..255 scale nearly all are.
+LARGEST_NORMALISATION = 2.0
+
 
 def command(
     model: Annotated[
@@ -59,7 +62,7 @@ def command(
 
         source = open_model(model, _integers(input_shape, "--input-shape"), arch)
         expects = _expectation(source, mean, std, color, resize, labels)
-        folder = output or Path(f"{source.name}-{'-'.join(target)}")
+        folder = output or Path("-".join([source.name, *dict.fromkeys(target)]))
         frames = _calibration(source, calibrate)
         request = Request(source, expects, tuple(dict.fromkeys(target)), frames, recipe, evaluate, overwrite)
         report = build(request, folder, progress)
@@ -118,11 +121,17 @@ def _integers(text: str | None, option: str) -> tuple[int, ...] | None:
 
 def _floats(text: str, option: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise OptionError(
             f"{option} must be one number or one per channel, like 0.485,0.456,0.406; got '{text}'."
         ) from error
+    if max(map(abs, values)) > LARGEST_NORMALISATION:
+        divided = ",".join(f"{value / 255:.4g}" for value in values)
+        raise OptionError(
+            f"{option} is on the scale where pixels are 0..1; {text} looks like that of 0..255. Divided: {divided}."
+        )
+    return values
 
 
 def _expectation(
@@ -147,7 +156,7 @@ def _expectation(
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--labels {path}: expected a text file with one class name a line: {error}") from error
 

@@ -1,8 +1,14 @@
 """The built-in defect model: is a part's surface good, or does it show a scratch, pit, crack, stain or chip?
 
-Depthwise-separable convolutions with ReLU6 and one max pooling, about 165,000 parameters: every operator has an
-integer kernel on all targets and maps on the Edge TPU. The maximum, not the mean, is taken over the last feature map,
-because one small flaw anywhere makes the whole part defective.
+Depthwise-separable convolutions with ReLU6 and one max pooling, 89,074 parameters: every operator has an integer kernel
+on all targets and is on the Edge TPU's list. The maximum, not the mean, is taken over the last feature map, because one
+small flaw anywhere makes the whole part defective.
+
+The shipped weights come from ``python -m edgecnn.train.defect --seed 0``, trained on procedural surfaces alone.
+Measured in float at the card's threshold: 0.9699 of 10,000 surfaces never trained on are judged right; of the first
+2000, 5.4 % of the defects escape and 0.8 % of the good ones are rejected. On 507 photographs of magnetic tiles, a part
+it was not made for, it ranks defective above sound with an AUROC of 0.805, but rejects 28 % of the sound ones. It is
+something to start from and to try a device with; a part of one's own needs weights trained on it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
     length = values.shape[axis]
     position = _positions(node.text("coordinates"), length, size)
     if node.text("mode") == "nearest":
-        return np.take(values, _source(node, length, size), axis=axis)
+        return np.take(values, nearest_sources(node, length, size), axis=axis)
     low = np.floor(position)
     shape = [1] * values.ndim
     shape[axis] = size
@@ -53,8 +53,8 @@ def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
     return mixed
 
 
-def _source(node: IntegerNode, length: int, size: int, shift: float = 0.0) -> npt.NDArray[np.int64]:
-    """Rows (or columns) that a nearest Resize reads; ``shift`` moves the positions."""
+def nearest_sources(node: IntegerNode, length: int, size: int, shift: float = 0.0) -> npt.NDArray[np.int64]:
+    """Return the rows (or columns) that a nearest Resize reads, shape (size,); ``shift`` moves the positions."""
     position = _positions(node.text("coordinates"), length, size) + shift
     index: npt.NDArray[np.int64] = np.clip(_nearest(node.text("rounding"), position), 0, length - 1).astype(np.int64)
     return index
@@ -81,7 +81,7 @@ def _nearest(rounding: str, position: Array) -> Array:
 def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
     """Write a Resize: nearest on the integers, bilinear on the integers as floats, rounded half up by Add and Cast."""
     name, mode = node.inputs[0], node.text("mode")
-    if mode == "nearest" and not _undoubted(node, writer.graph.spec(name).shape[2:]):
+    if mode == "nearest" and not float32_suffices(node, writer.graph.spec(name).shape[2:]):
         _gather(node, writer)
         return
     shape = writer.constant(np.asarray(writer.graph.spec(name).shape[:2] + node.ints("sizes"), np.int64))
@@ -96,8 +96,8 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
     writer.move(node, "Cast", [writer.emit("Add", [value, half])], to=UINT8)
 
 
-def _undoubted(node: IntegerNode, lengths: Sequence[int]) -> bool:
-    """Say whether float32, in which ONNX Runtime computes positions, cannot round to another pixel than the exact one.
+def float32_suffices(node: IntegerNode, lengths: Sequence[int]) -> bool:
+    """Say whether float32, in which runtimes compute positions, cannot round to another pixel than the exact one.
 
     It cannot where positions are quotients of integers (align_corners), where the scale is exact in binary (it is not
     from 14 to 4: pixel 2 is then read at 6.9999995 instead of 7), or where no position lies near a boundary.
@@ -114,14 +114,14 @@ def _exact_in_binary(length: int, size: int) -> bool:
 
 
 def _stable(node: IntegerNode, length: int, size: int) -> bool:
-    before, exact, after = (_source(node, length, size, shift) for shift in (-1e-3, 0.0, 1e-3))
+    before, exact, after = (nearest_sources(node, length, size, shift) for shift in (-1e-3, 0.0, 1e-3))
     return np.array_equal(before, exact) and np.array_equal(exact, after)
 
 
 def _gather(node: IntegerNode, writer: OnnxWriter) -> None:
     """Write two Gathers with the exact rows and columns."""
     pairs = zip(writer.graph.spec(node.inputs[0]).shape[2:], node.ints("sizes"), strict=True)
-    rows, columns = (writer.constant(_source(node, length, size)) for length, size in pairs)
+    rows, columns = (writer.constant(nearest_sources(node, length, size)) for length, size in pairs)
     moved = writer.emit("Gather", [writer.integers(node.inputs[0]), rows], axis=2)
     writer.move(node, "Gather", [moved, columns], axis=3)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,31 @@ def test_reductions_of_a_transposed_map_keep_their_axes(
     assert difference(builder, tmp_path / "model.xml", y).max() <= 1
 
 
+@pytest.mark.parametrize(("length", "size"), [(7, 1), (13, 7), (11, 13), (14, 4), (14, 16), (7, 14), (12, 5)])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners"])
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+def test_nearest_neighbours_are_the_exact_ones(
+    length: int, size: int, coordinates: str, rounding: str, tmp_path: Path
+) -> None:
+    builder = GraphBuilder(0)
+    x = builder.input((1, 2, length, 5))
+    how = {"sizes": (size, 10), "mode": "nearest", "coordinates": coordinates, "rounding": rounding}
+    y = builder.node("Resize", [x], (1, 2, size, 10), builder.grid(x), **how)  # type: ignore[arg-type]
+    assert difference(builder, tmp_path / "model.xml", y).max() == 0
+    check_grids(builder.graph(y), tmp_path / "model.xml")
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners"])
+def test_bilinear_ties_are_rounded_half_up(coordinates: str, tmp_path: Path) -> None:
+    builder, x = maps(77)
+    y = builder.node(
+        "Resize", [x], (1, 16, 24, 24), builder.grid(x), sizes=(24, 24), mode="linear", coordinates=coordinates
+    )
+    differences = difference(builder, tmp_path / "model.xml", y)
+    assert differences.max() <= 1
+    assert np.mean(differences) < (1e-3 if coordinates == "align_corners" else 1e-9)
+
+
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_arg_max_takes_the_first_of_equal_values(keepdims: int, tmp_path: Path) -> None:
     builder = GraphBuilder(0)
@@ -309,6 +335,36 @@ def test_outputs_that_are_moved_or_shared(tmp_path: Path) -> None:
     check_grids(builder.graph(x, frame, other), tmp_path / "model.xml")
 
 
+def test_names_that_look_like_openvino_s_own_and_names_used_twice(tmp_path: Path) -> None:
+    builder, x = maps(77)
+    y = builder.conv(x, 16, (3, 3))
+    z = builder.node("MaxPool", [y], (1, 16, 6, 6), builder.grid(y), **HALVES)  # type: ignore[arg-type]
+    graph = builder.graph(z)
+    names = {x: "Convert_7", y: "node", z: "MaxPool_3"}
+    nodes = tuple(
+        replace(
+            node,
+            name="node" if node.output == y else node.name,
+            inputs=tuple(names.get(name, name) for name in node.inputs),
+            output=names.get(node.output, node.output),
+        )
+        for node in graph.nodes
+    )
+    tensors = {names.get(name, name): replace(spec, name=names.get(name, name)) for name, spec in graph.tensors.items()}
+    renamed = replace(graph, outputs=("MaxPool_3",), nodes=nodes, tensors=tensors)
+    form.write(renamed, tmp_path / "model.xml")
+    check_grids(renamed, tmp_path / "model.xml")
+
+
+def test_two_nodes_may_share_a_constant(tmp_path: Path) -> None:
+    builder, x = maps(0)
+    shared = builder.constant(np.full((1, 16, 1, 1), 9, np.uint8), grid(0.0313))
+    first = builder.node("Add", [x, shared], SAME, grid(builder.grid(x).scale[0] * 1.137, 3))
+    second = builder.node("Mul", [first, shared], SAME, grid(builder.grid(x).scale[0] * 0.737, 3))
+    assert difference(builder, tmp_path / "model.xml", second).max() <= 1
+    check_grids(builder.graph(second), tmp_path / "model.xml")
+
+
 def small() -> IntegerGraph:
     builder, x = maps(77)
     return builder.graph(builder.as_frame(x))
@@ -322,9 +378,9 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_metadata_stands_where_model_api_reads_it(tmp_path: Path) -> None:
-    form.write(small(), tmp_path / "model.xml", {"labels": "good bad", "model_type": "Classification"})
+    form.write(small(), tmp_path / "model.xml", {"labels": "good\nvery bad", "model_type": "Classification"})
     model = openvino.Core().read_model(tmp_path / "model.xml")
-    assert model.get_rt_info(["model_info", "labels"]).astype(str) == "good bad"
+    assert model.get_rt_info(["model_info", "labels"]).astype(str) == "good very_bad"
     assert model.get_rt_info(["model_info", "model_type"]).astype(str) == "Classification"
 
 

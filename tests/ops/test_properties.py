@@ -76,3 +76,12 @@ def test_onnx_moves_exactly_as_the_reference(op, data, seed):
     graph = data.draw(graphs.MOVES[op])
     arrays = random_arrays(graph, seed)
     assert largest_difference(by_onnxruntime(graph, arrays), by_reference(graph, arrays)) == 0
+
+
+@some
+@given(data=st.data(), seed=seeds)
+def test_onnx_averages_exactly_as_the_reference(data, seed):
+    """Means of an even number of pixels are often exactly half of a step."""
+    graph = data.draw(graphs.ROUNDS["AveragePool"])
+    arrays = random_arrays(graph, seed)
+    assert largest_difference(by_onnxruntime(graph, arrays), by_reference(graph, arrays)) == 0

@@ -81,6 +81,16 @@ def test_average_pool_does_not_count_padding():
     assert both(graph, row(10, 20, 60)) == [15, 30, 40]
 
 
+@pytest.mark.parametrize("zero_point", [0, 1, 100, 255])
+def test_average_pool_rounds_half_to_even_steps_from_zero(zero_point):
+    x, y = uint8("x", (1, 1, 1, 4), 0.037, zero_point), uint8("y", (1, 1, 1, 2), 0.037, zero_point)
+    graph = single("AveragePool", (x,), y, kernel=(1, 2), strides=(1, 2), pads=(0, 0, 0, 0))
+    pairs = [(first, first + 1) for first in range(0, 254)]
+    for (a, b), (c, d) in zip(pairs[::12], pairs[1::12], strict=True):
+        steps = [round((p + q) / 2 - zero_point) + zero_point for p, q in ((a, b), (c, d))]  # round() is half to even
+        assert both(graph, row(a, b, c, d)) == steps
+
+
 def test_a_mean_is_rounded_once():
     x, y = uint8("x", (1, 1, 1, 4), 1.0, 0), uint8("y", (1, 1, 1, 1), 0.5, 0)
     graph = single("ReduceMean", (x,), y, axes=(2, 3), keepdims=1)

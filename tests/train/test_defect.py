@@ -119,13 +119,13 @@ def test_shipped_weights_are_small_and_load() -> None:
 
 
 def test_shipped_weights_on_surfaces_never_seen() -> None:
-    """Measured 97.x % on 2000."""
-    assert accuracy(models.build("defect"), surfaces(300, 1, "evaluation")) >= 0.96
+    """Measured 0.9699 on 10,000; the margin is for 500."""
+    assert accuracy(models.build("defect"), surfaces(500, 0, "evaluation")) >= 0.955
 
 
 @pytest.mark.data
 def test_shipped_weights_on_photographs_they_were_not_made_for(data_dir: Path) -> None:
-    """Magnetic tiles, no training on them: measured AUROC 0.xx (0.5 is chance); it must not get lost."""
+    """Magnetic tiles, no training on them: measured AUROC 0.805, chance is 0.5."""
     network, scores = models.build("defect"), {}
     for folder in sorted((data_dir / "magnetic-tile" / "images").iterdir()):
         pictures = [cv2.imread(str(path)) for path in sorted(folder.glob("*.jpg"))]
@@ -136,4 +136,4 @@ def test_shipped_weights_on_photographs_they_were_not_made_for(data_dir: Path) -
     good = scores.pop("free")
     bad = np.concatenate(list(scores.values()))
 
-    assert np.mean(bad[:, None] > good[None, :]) >= 0.7
+    assert np.mean(bad[:, None] > good[None, :]) >= 0.78

@@ -30,15 +30,20 @@ def to_model(graph: IntegerGraph, metadata: Mapping[str, str] | None = None) -> 
     Args:
         graph: The canonical integer graph.
         metadata: Text values for the section ``model_info`` of the model's run-time information, which OpenVINO's
-            Model API reads: ``model_type``, ``labels`` and so on.
+            Model API reads: ``model_type``, ``labels`` (one a line) and so on.
 
     Raises:
         UnsupportedError: With all nodes that have no OpenVINO form.
     """
     model = Writer(graph).lower()
     for key, value in sorted((metadata or {}).items()):
-        model.set_rt_info(value, [MODEL_INFO, key])
+        model.set_rt_info(_as_words(value) if key == "labels" else value, [MODEL_INFO, key])
     return model
+
+
+def _as_words(labels: str) -> str:
+    """Return labels, one a line, as Model API spells them: separated by spaces, with ``_`` for spaces inside."""
+    return " ".join(label.replace(" ", "_") for label in labels.splitlines())
 
 
 def write(graph: IntegerGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:

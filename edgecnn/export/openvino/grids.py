@@ -18,6 +18,7 @@ from edgecnn.tensor import QuantParams
 _MOVES = {
     "Concat",
     "DepthToSpace",
+    "Gather",
     "Interpolate",
     "MaxPool",
     "Pad",
@@ -64,16 +65,20 @@ def _declared(model: Any) -> dict[str, QuantParams]:
 
 
 def _found(node: Any, reals: dict[str, str], grids: dict[str, QuantParams]) -> Iterable[tuple[str, QuantParams]]:
-    """Yield what ``node`` says; ``reals`` maps nodes with real values to the tensor that they stand for."""
-    kind, own = node.get_type_name(), node.get_friendly_name()
-    if kind == "Multiply" and (source := _dequantised(node)) is not None:
+    """Yield what ``node`` says; ``reals`` maps nodes with real values to the node whose integers they stand for."""
+    own = node.get_friendly_name()
+    if (source := _dequantised(node)) is not None:
         reals[own] = source.get_friendly_name()
-        yield reals[own], _grid(node, source)
-    elif _moves(node) and (source_name := reals.get(_parent(node, 0).get_friendly_name())) in grids:
-        named = own.rpartition(UNNAMED)[0] != kind
-        reals[own] = own if named else source_name
-        if named:
-            yield own, grids[source_name]
+        if _is_tensor(source):
+            yield reals[own], _grid(node, source)
+    elif _moves(node) and (moved := reals.get(_parent(node, 0).get_friendly_name())) in grids:
+        reals[own] = own if _is_tensor(node) else moved
+        yield reals[own], grids[moved]
+
+
+def _is_tensor(node: Any) -> bool:
+    """Tell whether ``node`` has the name of a tensor of the canonical graph."""
+    return bool(node.get_friendly_name().rpartition(UNNAMED)[0] != node.get_type_name())
 
 
 def _moves(node: Any) -> bool:
@@ -93,6 +98,8 @@ def _ranges(nodes: Iterable[Any]) -> Iterable[tuple[str, tuple[np.float32, np.fl
 
 def _dequantised(multiply: Any) -> Any:
     """Return the node whose integers ``multiply`` makes real, None if it does something else."""
+    if multiply.get_type_name() != "Multiply":
+        return None
     node = _parent(multiply, 0)
     if node.get_type_name() == "Subtract":
         node = _parent(node, 0)

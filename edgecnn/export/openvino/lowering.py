@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from openvino import opset1
 from openvino import opset13 as ops
 
 from edgecnn.integer_graph import Array, IntegerNode
+from edgecnn.ops import Operand, resize
 
 if TYPE_CHECKING:
     from edgecnn.export.openvino.writer import Level, Value, Writer
@@ -45,7 +47,7 @@ def lower_conv(node: IntegerNode, writer: Writer) -> None:
         blocks = (group, outputs // group)
         kernel = writer.constant(node.inputs[1], weight.reshape(*blocks, *weight.shape[1:]), (*blocks, 1, 1, 1))
         value = ops.group_convolution(x, kernel, *geometry)
-    value.set_friendly_name(node.name)
+    value = writer.calculation(node, value)
     writer.quantise(node, keep_rounding(node, writer, ops.add(value, _bias(node, writer, (1, outputs, 1, 1)))))
 
 
@@ -78,7 +80,7 @@ def lower_conv_transpose(node: IntegerNode, writer: Writer) -> None:
         scales = (*blocks, 1, 1, 1) if along_inputs else (1, 1, per_group, 1, 1)
         weight = writer.constant(node.inputs[1], dense.reshape(*blocks, per_group, *kernel), scales)
         value = ops.group_convolution_backprop_data(x, weight, **geometry)
-    value.set_friendly_name(node.name)
+    value = writer.calculation(node, value)
     writer.quantise(node, ops.add(value, _bias(node, writer, (1, group * per_group, 1, 1))))
 
 
@@ -110,7 +112,7 @@ def lower_gemm(node: IntegerNode, writer: Writer) -> None:
     rank = len(writer.graph.spec(node.inputs[0]).shape)
     weight = writer.constant(node.inputs[1], None, (outputs, 1))
     value = ops.matmul(writer.real(node.inputs[0]), weight, False, True)
-    value.set_friendly_name(node.name)
+    value = writer.calculation(node, value)
     writer.quantise(node, ops.add(value, _bias(node, writer, (*([1] * (rank - 1)), outputs))))
 
 
@@ -205,23 +207,47 @@ def lower_resize(node: IntegerNode, writer: Writer) -> None:
     Bilinear interpolation works on the integers, as float32, and rounds half up: between pixels lie many values that
     are exactly half of a step, and a factor of the scale would decide at random which way they are rounded.
     """
-    nearest = node.text("mode") == "nearest"
-
-    def interpolate(x: Value) -> Value:
-        return ops.interpolate(
-            x,
-            _integers(node.ints("sizes")),
-            "nearest" if nearest else "linear_onnx",
-            "sizes",
-            coordinate_transformation_mode=node.text("coordinates"),
-            nearest_mode=node.text("rounding") if nearest else "floor",
-            axes=_integers((2, 3)),
-        )
-
-    if nearest:
-        writer.move(node, lambda inputs, level: interpolate(inputs[0]))
+    if node.text("mode") != "nearest":
+        value = _interpolated(node, writer.levels(node.inputs[0]), "linear_onnx", "floor")
+        writer.round_levels(node, ops.floor(ops.add(value, _floats([0.5]))))
+    elif all(map(_exact_in_binary, writer.graph.spec(node.inputs[0]).shape[2:], node.ints("sizes"))):
+        writer.move(node, lambda inputs, level: _interpolated(node, inputs[0], "nearest", node.text("rounding")))
     else:
-        writer.round_levels(node, ops.floor(ops.add(interpolate(writer.levels(node.inputs[0])), _floats([0.5]))))
+        rows, columns = (_integers(index) for index in _sources(node, writer))
+        two, three = _integers(2), _integers(3)
+        writer.move(node, lambda inputs, level: ops.gather(ops.gather(inputs[0], rows, two), columns, three))
+
+
+def _interpolated(node: IntegerNode, x: Value, mode: str, rounding: str) -> Value:
+    return ops.interpolate(
+        x,
+        _integers(node.ints("sizes")),
+        mode,
+        "sizes",
+        coordinate_transformation_mode=node.text("coordinates"),
+        nearest_mode=rounding,
+        axes=_integers((2, 3)),
+    )
+
+
+def _exact_in_binary(length: int, size: int) -> bool:
+    """Tell whether float32, in which OpenVINO computes positions, holds the factor ``size / length`` exactly.
+
+    From 20 to 40 it does, from 14 to 4 it does not: pixel 7 is then read at 6.9999995, and rounded down to pixel 6.
+    """
+    denominator = length // math.gcd(length, size)
+    return denominator & (denominator - 1) == 0
+
+
+def _sources(node: IntegerNode, writer: Writer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the source row of every output row, and the same of the columns: what the reference makes of a ramp."""
+    spec = writer.graph.spec(node.inputs[0])
+    output = writer.graph.spec(node.output)
+    height, width = spec.shape[2:]
+    rows, columns = (
+        resize.reference(node, [Operand(ramp[None, None], spec)], output)[0, 0] for ramp in np.indices((height, width))
+    )
+    return tuple(rows[:, 0].tolist()), tuple(columns[0].tolist())
 
 
 def lower_max_pool(node: IntegerNode, writer: Writer) -> None:

@@ -43,6 +43,7 @@ class Writer:
         self._reals: dict[str, Value] = {}
         self._integers: dict[str, Callable[[], Value]] = {}
         self._declared: dict[str, tuple[float, int]] = {}
+        self._names: set[str] = set()
         self._readers: dict[str, set[str]] = {}
         for node in graph.nodes:
             for name in node.inputs:
@@ -54,14 +55,13 @@ class Writer:
         Raises:
             UnsupportedError: With all nodes that have no OpenVINO form.
         """
-        functions = {node.op: getattr(lowering, f"lower_{op_file(node.op)}", None) for node in self.graph.nodes}
-        refuse_missing(self.graph, functions)
+        functions = _lowerings(self.graph)
         parameters = [self._parameter(name) for name in self.graph.inputs]
         for node in self.graph.nodes:
-            functions[node.op](node, self)  # type: ignore[misc]
+            functions[node.op](node, self)
         results = [self._result(name) for name in self.graph.outputs]
         model = openvino.Model(results, parameters, self.graph.name)
-        _name_nodes(model)
+        self._name_nodes(model)
         model.set_rt_info(json.dumps(self._declared, sort_keys=True), OUTPUT_GRIDS)
         return model
 
@@ -83,7 +83,7 @@ class Writer:
         """
         grid = self.graph.spec(name).grid
         integers = ops.constant(self.graph.constants[name] if array is None else np.ascontiguousarray(array))
-        integers.set_friendly_name(name)
+        self._name(integers, name)
         return self._dequantised(integers, grid.zero_point, _float(grid.scales.reshape(tuple(scale_shape))))
 
     def move(self, node: IntegerNode, function: Move) -> None:
@@ -101,7 +101,7 @@ class Writer:
             zero_point, scale = grid.zero_point, np.float32(grid.scale[0])
             inputs = [self.real(name) for name in node.inputs]
             output = function(inputs, lambda integer: _float(np.float32(integer - zero_point) * scale))
-            output.set_friendly_name(node.output)
+            self._name(output, node.output)
             self._reals[node.output] = output
 
     def levels(self, name: str) -> Value:
@@ -123,18 +123,24 @@ class Writer:
         scale = _float(grid.scales.reshape(()))
         rounded = ops.fake_quantize(value, _float(ends[0]), _float(ends[1]), *map(_float, WHOLE_RANGE), LEVELS)
         integers = ops.convert(rounded, "u8")
-        integers.set_friendly_name(node.output)
+        self._name(integers, node.output)
         self._integers[node.output] = lambda: integers
         self._reals[node.output] = self._dequantised(integers, grid.zero_point, scale)
 
     def indices(self, node: IntegerNode, value: Value) -> None:
         """Take ``value`` as the output of ``node``, which is not quantised."""
-        value.set_friendly_name(node.output)
+        self._name(value, node.output)
         self._integers[node.output] = lambda: value
+
+    def calculation(self, node: IntegerNode, value: Value) -> Value:
+        """Return ``value``, named after ``node``: by this name execution graphs and profiles list it."""
+        self._name(value, f"{node.name}{UNNAMED}{node.op}")
+        return value
 
     def _parameter(self, name: str) -> Any:
         spec = self.graph.spec(name)
-        parameter = ops.parameter(list(spec.shape), TYPES[spec.dtype], name=name)
+        parameter = ops.parameter(list(spec.shape), TYPES[spec.dtype])
+        self._name(parameter, name)
         parameter.output(0).get_tensor().set_names({name})
         self._integers[name] = lambda: parameter
         self._reals[name] = self._dequantised(parameter, spec.grid.zero_point, _float(spec.grid.scales.reshape(())))
@@ -143,7 +149,7 @@ class Writer:
     def _result(self, name: str) -> Any:
         value = self._integer_form(name)
         value.output(0).get_tensor().set_names({name})
-        return ops.result(value, name=f"{name}/result")
+        return ops.result(value)
 
     def _integer_form(self, name: str) -> Value:
         """Return the integers of a tensor, and note its grid: nothing says the scale of a tensor that is not read."""
@@ -153,6 +159,19 @@ class Writer:
         if name in self.graph.constants:
             return ops.constant(self.graph.constants[name])
         return self._integers[name]()
+
+    def _name(self, value: Value, name: str) -> None:
+        value.set_friendly_name(name)
+        self._names.add(name)
+
+    def _name_nodes(self, model: Any) -> None:
+        """Give nodes without a name of ours one that depends on their place alone, so that files can be compared."""
+        left = set(self._names)
+        for index, node in enumerate(model.get_ordered_ops()):
+            if node.get_friendly_name() in left:
+                left.remove(node.get_friendly_name())
+            else:
+                node.set_friendly_name(f"{node.get_type_name()}{UNNAMED}{index}")
 
     def _dequantised(self, integers: Value, zero_point: int, scale: Value) -> Value:
         value = ops.convert(integers, "f32")
@@ -167,34 +186,26 @@ def range_ends(grid: QuantParams) -> tuple[np.float32, np.float32]:
     return low, high
 
 
-def refuse_missing(graph: IntegerGraph, functions: dict[str, Any]) -> None:
-    """Refuse a graph with operators that no function lowers.
+def _lowerings(graph: IntegerGraph) -> dict[str, Callable[[IntegerNode, Writer], None]]:
+    """Return the function that lowers it by operator.
 
     Raises:
-        UnsupportedError: With all of their nodes.
+        UnsupportedError: With all nodes whose operator has none.
     """
+    names = {node.op: f"lower_{op_file(node.op)}" for node in graph.nodes}
+    functions = {op: getattr(lowering, name) for op, name in names.items() if hasattr(lowering, name)}
     refusals = [
         Refusal(node.op, node.name, "It has no OpenVINO form.", "Write it with other operators.")
         for node in graph.nodes
-        if functions[node.op] is None
+        if node.op not in functions
     ]
     if refusals:
         raise UnsupportedError(refusals, "openvino")
+    return functions
 
 
 def _float(value: npt.ArrayLike) -> Value:
     return ops.constant(np.asarray(value, np.float32))
-
-
-def _name_nodes(model: Any) -> None:
-    """Give every node without a name of ours one that depends on its place alone, so that files can be compared."""
-    taken: set[str] = set()
-    for index, node in enumerate(model.get_ordered_ops()):
-        name = node.get_friendly_name()
-        automatic = name.rpartition("_")[0] == node.get_type_name()
-        if automatic or name in taken:
-            node.set_friendly_name(f"{node.get_type_name()}{UNNAMED}{index}")
-        taken.add(node.get_friendly_name())
 
 
 __all__ = ["Array", "Writer"]
