@@ -39,7 +39,7 @@ def test_numbers_of_the_targets() -> None:
     assert coral.opset is None
     assert coral.edge_tpu is not None
     assert coral.edge_tpu.weight_bytes < coral.edge_tpu.sram_bytes == 8_000_000
-    assert "LeakyRelu" in coral.edge_tpu.unmapped
+    assert "ArgMax" in coral.edge_tpu.unmapped
     assert coral.edge_tpu.min_runtime["Transpose"] == 14
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgecnn import models
 from edgecnn.build.request import Work
 from edgecnn.build.source import Expectation, Source
 from edgecnn.integer_graph import Array
@@ -33,7 +34,12 @@ DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "open
 
 
 def expectation_notes(source: Source, expects: Expectation) -> list[str]:
-    """Return what was taken for granted about a user's model."""
+    """Return what was taken for granted about the model."""
+    if source.card is not None and models.card(source.card).weights is None:
+        return [
+            f"'{source.card}' comes without trained weights: these are random, good for timing alone. With weights: "
+            f"edgecnn export weights.pth --arch {source.card}"
+        ]
     if source.card is None and (expects.mean, expects.std) == ((0.0,), (1.0,)):
         return ["no --mean and --std were given: the model is taken to expect pixels on the scale 0..1."]
     return []

@@ -278,34 +278,46 @@ def _evaluate(
     progress: Progress,
 ) -> AccuracySection | None:
     """Compare every engine that is installed with the float model as it was imported; None where there is none."""
-
     skipped: list[str] = []
-
-    def frames() -> Iterator[tuple[Frame, int | None]]:
-        for item in pictures:
-            progress("evaluating", len(pictures))
-            try:
-                frame = work.preprocess(read_image(item.path))
-            except DataError as error:
-                skipped.append(f"{item.path}: {str(error).removeprefix(f'{item.path}: ')}")
-                continue
-            yield frame, item.label
-
-    def reference(frame: Frame) -> npt.NDArray[np.float32]:
-        first = work.original(work.entry.feed(frame))[0]
-        return without_batch(first.transpose(0, 2, 3, 1) if first.ndim == 4 else first)
-
     with ExitStack() as stack:
-        predictors: dict[str, Predict] = {}
-        for engine, paths in files.items():
-            try:
-                loaded = stack.enter_context(_load(graph, engine, paths[0]))
-            except MissingEngineError:
-                continue  # `_prove` has noted it
-            predictors[engine] = real_output(loaded, graph.spec(graph.outputs[0]))
-        comparison = compare(frames(), reference, predictors)
+        predictors = _predictors(graph, files, stack)
+        if not predictors:
+            return None
+        frames = _labelled_frames(work, pictures, skipped, progress)
+        comparison = compare(frames, lambda frame: _float_output(work, frame), predictors)
     if skipped:
         work.notes.append(f"{len(skipped)} picture(s) to evaluate on could not be used, the first: {skipped[0]}")
-    if len(skipped) == len(pictures):
-        raise DataError(f"not one of {len(pictures)} picture(s) to evaluate on can be used, the first: {skipped[0]}")
-    return accuracy_section(comparison) if predictors else None
+    if not comparison.labels:
+        raise DataError(f"no picture to evaluate on can be used, the first of {len(skipped)}: {skipped[0]}")
+    return accuracy_section(comparison)
+
+
+def _predictors(graph: IntegerGraph, files: Mapping[str, list[Path]], stack: ExitStack) -> dict[str, Predict]:
+    predictors: dict[str, Predict] = {}
+    for engine, paths in files.items():
+        try:
+            loaded = stack.enter_context(_load(graph, engine, paths[0]))
+        except MissingEngineError:
+            continue  # `_prove` has noted it
+        predictors[engine] = real_output(loaded, graph.spec(graph.outputs[0]))
+    return predictors
+
+
+def _labelled_frames(
+    work: Work, pictures: Sequence[Labelled], skipped: list[str], progress: Progress
+) -> Iterator[tuple[Frame, int | None]]:
+    """Yield frames at the model's size with their class; what cannot be used is added to ``skipped``."""
+    for item in pictures:
+        progress("evaluating", len(pictures))
+        try:
+            frame = work.preprocess(read_image(item.path))
+        except DataError as error:
+            skipped.append(f"{item.path}: {str(error).removeprefix(f'{item.path}: ')}")
+            continue
+        yield frame, item.label
+
+
+def _float_output(work: Work, frame: Frame) -> npt.NDArray[np.float32]:
+    """Return the first output of the float model as it was imported, in the layout in which the bundle gives it."""
+    first = work.original(work.entry.feed(frame))[0]
+    return without_batch(first.transpose(0, 2, 3, 1) if first.ndim == 4 else first)

@@ -181,7 +181,8 @@ def _show(folder: Path, report: Report) -> None:
     rows = [
         (item["file"], item["target"], item["engine"], f"{item['bytes'] / 1e6:.2f} MB") for item in report["artefacts"]
     ]
-    console.table(f"{folder}", ("file", "target", "engine", ">size"), rows)
+    console.out().print(f"{folder}", markup=False, soft_wrap=True)
+    console.table("", ("file", "target", "engine", ">size"), rows)
     proofs = [
         (item["engine"], f"{item['equal']:.2%}", item["max_lsb"], "PASS" if item["passed"] else "FAIL")
         for item in report["engines"]

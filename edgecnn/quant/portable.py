@@ -12,6 +12,7 @@ Rules:
 2. Add, Sub: the scales of all tensors that additions connect are integer multiples of one unit, the outputs' odd.
 3. Mul, ReduceMean, Requantize: ``s_a * s_b / s_out = k / D`` and alike; the output's scale moves unless rule 2 has
    settled it or other tensors share the grid.
+4. LeakyRelu: the output's scale moves by up to two per cent until none of the 256 inputs gives a result near a middle.
 
 Ends of ranges are kept: scales grow, except where a clamp ends the grid, where they shrink.
 """
@@ -28,6 +29,9 @@ from edgecnn.quant.placement import Placement, Range
 from edgecnn.tensor import QuantParams
 
 DENOMINATOR = 2047
+CLEAR = 2e-4
+"""How far a result must stay from the middle between two integers; float32 errs by some 5e-5."""
+STEP, STEPS = 1e-4, 200
 Doubles = npt.NDArray[np.float64]
 
 
@@ -79,7 +83,20 @@ def settle(
         if factor is not None:
             scale = factor / float(odd_ratio(factor / settled[root].scale[0], up=root in bound))
             settled[root] = _with_scale(hulls[root], scale)
+        elif node.op == "LeakyRelu":
+            source = settled[placement.group(node.inputs[0])]
+            settled[root] = _away_from_middles(node, source, hulls[root], settled[root].scale[0], root in bound)
     return settled
+
+
+def _away_from_middles(node: FloatNode, source: QuantParams, hull: Range, scale: float, shrink: bool) -> QuantParams:
+    """Rule 4: move ``scale`` in small steps until no input of a LeakyRelu gives a result near a rounding middle."""
+    steps = np.arange(-source.zero_point, 256 - source.zero_point) * np.float64(source.scale[0])
+    real = np.where(steps >= 0, steps, steps * node.number("alpha", 0.01))
+    moved = scale * (1 + (-STEP if shrink else STEP) * np.arange(STEPS))
+    distances = np.abs(real / moved[:, None] - np.floor(real / moved[:, None]) - 0.5).min(axis=1)
+    clear = np.flatnonzero(distances > CLEAR)
+    return _with_scale(hull, float(moved[clear[0] if clear.size else distances.argmax()]))
 
 
 def _empty(hull: Range) -> bool:

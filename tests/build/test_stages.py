@@ -209,6 +209,14 @@ def test_notes_are_for_those_whom_they_concern(make: Build, tmp_path: Path) -> N
     assert report["notes"] == []
 
 
+def test_a_built_in_without_trained_weights_says_so(tmp_path: Path) -> None:
+    source = open_model("convnet")
+    request = Request(source, source.expects, ("rpi",), Frames(pictures(40, 28, 1)), "fast")
+    (note,) = build(request, tmp_path / "bundle")["notes"]
+    assert note.startswith("'convnet' comes without trained weights: these are random")
+    assert "edgecnn export weights.pth --arch convnet" in note
+
+
 # Pictures
 
 

@@ -197,8 +197,10 @@ def test_dynamic_dimensions_need_a_shape(export: Export, tmp_path: Path) -> None
         (["--target", "rpi,intel"], ["target", "rpi,intel"]),
         (["--recipe", "fats"], ["unknown recipe 'fats'", "Did you mean 'fast'?"]),
         (["--mean", "0.1,0.2"], ["mean has 2 values", "3 channel(s)"]),
-        (["--std", "1,2,3,4"], ["std has 4 values", "3 channel(s)"]),
+        (["--std", "0.1,0.2,0.3,0.4"], ["std has 4 values", "3 channel(s)"]),
         (["--mean", "grey"], ["--mean must be one number or one per channel", "'grey'"]),
+        (["--mean", "123.675,116.28,103.53"], ["--mean", "0..255", "Divided: 0.485,0.456,0.406"]),
+        (["--std", "58.395"], ["--std", "pixels are 0..1", "Divided: 0.229"]),
         (["--std", "0"], ["std positive"]),
         (["--mean", "nan"], ["mean must be finite"]),
         (["--color", "cmyk"], ["unknown color 'cmyk'", "bgr, gray, rgb"]),
@@ -255,7 +257,8 @@ def test_corrupt_pictures_among_good_ones_are_skipped_and_named(
     folder = tmp_path / "mixed"
     folder.mkdir()
     jpeg = next(photos.glob("*.jpg")).read_bytes()
-    for name, content in {"good.jpg": jpeg, "cut.jpg": jpeg[:300], "text.png": b"no picture", "empty.jpg": b""}.items():
+    bad = {"cut.jpg": jpeg[:300], "empty.jpg": b"", "text<b>.png": b"no picture"}
+    for name, content in {"good.jpg": jpeg, **bad}.items():
         (folder / name).write_bytes(content)
     cv2.imwrite(str(folder / "deep.png"), np.zeros((9, 9), np.uint16))
     code, notes = export(model, calibrate=folder)
@@ -263,9 +266,9 @@ def test_corrupt_pictures_among_good_ones_are_skipped_and_named(
     assert "4 calibration image(s) could not be used; the report names them" in notes
     found = json.loads((tmp_path / "out" / "bundle" / "report.json").read_text())["calibration"]
     assert found["images"] == 1
-    assert [line.partition(":")[0] for line in found["skipped"]] == ["cut.jpg", "deep.png", "empty.jpg", "text.png"]
+    assert [line.partition(":")[0] for line in found["skipped"]] == ["cut.jpg", "deep.png", "empty.jpg", "text<b>.png"]
     page = (tmp_path / "out" / "bundle" / "report.html").read_text()
-    assert all(name in page for name in ("cut.jpg", "deep.png", "empty.jpg", "text.png"))
+    assert all(name in page for name in ("cut.jpg", "deep.png", "empty.jpg", "text&lt;b&gt;.png"))
 
 
 def test_only_corrupt_pictures(export: Export, model: Path, tmp_path: Path) -> None:
@@ -322,10 +325,24 @@ def test_a_dead_channel_gives_no_zero_scale(export: Export, tmp_path: Path) -> N
     assert [(engine["engine"], engine["max_lsb"]) for engine in document["engines"]] == [("litert", 0)]
 
 
-def test_a_corrupt_picture_to_evaluate_on_is_named(export: Export, model: Path, tmp_path: Path) -> None:
+def test_corrupt_pictures_to_evaluate_on_are_left_out_and_named(
+    export: Export, model: Path, photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "bad.jpg").write_bytes(b"no picture")
-    refused(export(model, "--eval", str(tmp_path / "eval")), 4, "bad.jpg")
+    result = export(model, "--eval", str(tmp_path / "eval"))
+    refused(result, 4, "no picture to evaluate on can be used", "bad.jpg", "it is none or is damaged")
+    (tmp_path / "eval" / "good.jpg").write_bytes(next(photos.glob("*.jpg")).read_bytes())
+    code, notes = export(model, "--eval", str(tmp_path / "eval"))
+    assert code == 0
+    assert "1 picture(s) to evaluate on could not be used, the first: " in notes
+    assert "bad.jpg" in notes
+    assert json.loads((tmp_path / "out" / "bundle" / "report.json").read_text())["accuracy"]["images"] == 1
+
+
+def test_weights_that_overflow(export: Export, tmp_path: Path) -> None:
+    path = onnx_files.write(tmp_path / "net.onnx", kernel=onnx_files.weight() * np.float32(1e38))
+    refused(export(path), 4, "NaN or infinite values on a calibration image", "--mean/--std")
 
 
 # Where to
@@ -407,8 +424,22 @@ def test_without_o_the_bundle_is_named_after_model_and_targets(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = ["export", str(model), "-t", "rpi", "-t", "coral", "--recipe", "fast", "--calibrate", str(photos)]
-    assert app.main(line) == 0
+    (tmp_path / "labels.txt").write_text("\ufeffa\r\nb\r\nc\r\n\r\nd\r\n")
+    line = ["export", str(model), *("-t", "rpi") * 2, "-t", "coral", "--recipe", "fast", "--calibrate", str(photos)]
+    assert app.main([*line, "--labels", "labels.txt"]) == 0
     with Bundle.open(tmp_path / "net-rpi-coral") as bundle:
         assert [engine.target for engine in bundle.engines] == ["rpi", "coral"]
-    assert "Report: net-rpi-coral/report.html" in capfd.readouterr().out
+        assert bundle.manifest.labels == ("a", "b", "c", "d")
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == "net-rpi-coral"
+    assert lines[-1] == "Report: net-rpi-coral/report.html"
+
+
+def test_paths_are_shown_as_they_are(
+    model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / ("a very long name " * 5) / "bundle[/b] [red]"
+    line = ["export", str(model), "-t", "rpi", "--recipe", "fast", "--calibrate", str(photos), "-o", str(folder)]
+    assert app.main(line) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == (str(folder), f"Report: {folder / 'report.html'}")

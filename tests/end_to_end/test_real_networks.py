@@ -78,7 +78,6 @@ def test_a_detector(data_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 
 
 @pytest.mark.data
-@pytest.mark.slow
 def test_the_built_in_segmenter(data_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     photos = sorted((data_dir / "imagenet" / "calibration").iterdir())[:32]
     folder = subset(tmp_path / "photos", photos)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from openvino import opset1
 from openvino import opset13 as ops
 
 from edgecnn.integer_graph import Array, IntegerNode
-from edgecnn.ops import Operand, resize
+from edgecnn.ops import resize
 
 if TYPE_CHECKING:
     from edgecnn.export.openvino.writer import Level, Value, Writer
@@ -181,17 +180,18 @@ def _reduced(node: IntegerNode, writer: Writer, reduction: Reduction, x: Value) 
 
 
 def lower_average_pool(node: IntegerNode, writer: Writer) -> None:
-    """Write AvgPool that does not count padding."""
+    """Write AvgPool that does not count padding, on the integers: means of four are often exactly half of a step."""
     pads = node.ints("pads")
-    value = ops.avg_pool(
-        writer.real(node.inputs[0]),
+    zero_point = _floats([writer.graph.spec(node.output).grid.zero_point])
+    mean = ops.avg_pool(
+        ops.subtract(writer.levels(node.inputs[0]), zero_point),
         list(node.ints("strides")),
         list(pads[:2]),
         list(pads[2:]),
         list(node.ints("kernel")),
         exclude_pad=True,
     )
-    writer.quantise(node, value)
+    writer.round_levels(node, ops.add(ops.round(mean, "half_to_even"), zero_point))
 
 
 def lower_clip(node: IntegerNode, writer: Writer) -> None:
@@ -210,10 +210,13 @@ def lower_resize(node: IntegerNode, writer: Writer) -> None:
     if node.text("mode") != "nearest":
         value = _interpolated(node, writer.levels(node.inputs[0]), "linear_onnx", "floor")
         writer.round_levels(node, ops.floor(ops.add(value, _floats([0.5]))))
-    elif all(map(_exact_in_binary, writer.graph.spec(node.inputs[0]).shape[2:], node.ints("sizes"))):
+        return
+    lengths = writer.graph.spec(node.inputs[0]).shape[2:]
+    if resize.float32_suffices(node, lengths):
         writer.move(node, lambda inputs, level: _interpolated(node, inputs[0], "nearest", node.text("rounding")))
     else:
-        rows, columns = (_integers(index) for index in _sources(node, writer))
+        pairs = zip(lengths, node.ints("sizes"), strict=True)
+        rows, columns = (_integers(resize.nearest_sources(node, *pair).tolist()) for pair in pairs)
         two, three = _integers(2), _integers(3)
         writer.move(node, lambda inputs, level: ops.gather(ops.gather(inputs[0], rows, two), columns, three))
 
@@ -228,26 +231,6 @@ def _interpolated(node: IntegerNode, x: Value, mode: str, rounding: str) -> Valu
         nearest_mode=rounding,
         axes=_integers((2, 3)),
     )
-
-
-def _exact_in_binary(length: int, size: int) -> bool:
-    """Tell whether float32, in which OpenVINO computes positions, holds the factor ``size / length`` exactly.
-
-    From 20 to 40 it does, from 14 to 4 it does not: pixel 7 is then read at 6.9999995, and rounded down to pixel 6.
-    """
-    denominator = length // math.gcd(length, size)
-    return denominator & (denominator - 1) == 0
-
-
-def _sources(node: IntegerNode, writer: Writer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the source row of every output row, and the same of the columns: what the reference makes of a ramp."""
-    spec = writer.graph.spec(node.inputs[0])
-    output = writer.graph.spec(node.output)
-    height, width = spec.shape[2:]
-    rows, columns = (
-        resize.reference(node, [Operand(ramp[None, None], spec)], output)[0, 0] for ramp in np.indices((height, width))
-    )
-    return tuple(rows[:, 0].tolist()), tuple(columns[0].tolist())
 
 
 def lower_max_pool(node: IntegerNode, writer: Writer) -> None:
