@@ -145,6 +145,19 @@ def test_rule_3_a_products_factor_is_an_odd_ratio():
     assert holds(after("y"), *ranges["y"])
 
 
+@settings(max_examples=60, deadline=None)
+@given(RANGES, st.floats(0.01, 0.4))
+def test_rule_4_no_input_of_a_leaky_relu_gives_a_result_near_a_middle(ends, alpha):
+    build = FloatGraphBuilder()
+    build.node("LeakyRelu", [build.conv(build.x, 4, name="a")], name="y", alpha=alpha)
+    low, high = ends
+    _, after, before = settled_grids(build, "y", {"a": ends, "y": (alpha * low, high)})
+    real = (np.arange(256) - after("a").zero_point) * np.float64(after("a").scale[0])
+    share = np.where(real >= 0, real, np.float64(np.float32(alpha)) * real) / after("y").scale[0] % 1
+    assert np.abs(share - 0.5).min() > 1e-4
+    assert 1 - 1e-6 <= after("y").scale[0] / before("y").scale[0] <= 1.02
+
+
 def test_rule_3_a_mean_counts_its_terms():
     build = FloatGraphBuilder(size=7)
     a = build.conv(build.x, 4, name="a")
