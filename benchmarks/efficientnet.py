@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from edgecnn.build.evaluate import find_labelled, real_output
+from edgecnn.composer.evaluate import find_labelled, real_output
 from edgecnn.manifest import Resize
 from edgecnn.report.accuracy import agreement, sqnr_db
 from edgecnn.runtime.bundle import Bundle

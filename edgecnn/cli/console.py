@@ -15,6 +15,7 @@ import typer
 from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
+from rich.text import Text
 
 from edgecnn.errors import (
     BundleError,
@@ -92,7 +93,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         columns: Headings. A heading that starts with ``>`` makes a right-aligned column, for numbers.
         rows: One sequence per row, as long as ``columns``; values are shown with ``str``.
     """
-    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    grid = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
         grid.add_column(column.removeprefix(">"), justify=justify, overflow="fold")

@@ -14,7 +14,7 @@ from edgecnn.cli import console
 from edgecnn.errors import CalibrationError, MissingEngineError, OptionError, VerificationError
 
 if TYPE_CHECKING:
-    from edgecnn.build import Expectation, Source
+    from edgecnn.composer import Expectation, Source
     from edgecnn.report.document import Report
     from edgecnn.vision.frames import Frames
 
@@ -58,7 +58,7 @@ def command(
         raise OptionError("name a target with --target; see: edgecnn targets")
     with _stages() as progress, _needing_packages():
         progress("importing", 1)
-        from edgecnn.build import Request, build, open_model
+        from edgecnn.composer import Request, build, open_model
 
         source = open_model(model, _integers(input_shape, "--input-shape"), arch)
         expects = _expectation(source, mean, std, color, resize, labels)
@@ -163,7 +163,7 @@ def _lines(path: Path) -> tuple[str, ...]:
 
 def _calibration(source: Source, folder: Path | None) -> Frames:
     """Return the calibration frames; only a built-in that carries its own may do without."""
-    from edgecnn.build.source import own_frames
+    from edgecnn.composer.source import own_frames
     from edgecnn.vision.frames import Frames
 
     if folder is not None:

@@ -88,7 +88,7 @@ def _survey_model(
     numbers: tuple[Sequence[float] | None, Sequence[float] | None],
     object_size: tuple[int, int] | None,
 ) -> Survey:
-    from edgecnn.build import open_model
+    from edgecnn.composer import open_model
     from edgecnn.profile import targets as all_targets
     from edgecnn.report.pitfalls import Knowledge
     from edgecnn.report.survey import survey_model

@@ -15,7 +15,7 @@ from onnx import helper
 
 from edgecnn.cli import app
 from edgecnn.runtime.bundle import Bundle
-from tests.build import onnx_files
+from tests.composer import onnx_files
 from tests.end_to_end import stripes
 
 ARCH = f"{stripes.__file__}:build"
@@ -351,7 +351,7 @@ def test_weights_that_overflow(export: Export, tmp_path: Path) -> None:
 def test_a_proof_that_fails_is_exit_code_1(
     model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgecnn.build import stages
+    from edgecnn.composer import stages
 
     run = stages.run_frames
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from edgecnn.cli import app
-from tests.build import onnx_files
+from tests.composer import onnx_files
 
 # ``edgecnn`` with packages blocked as if they were not installed: their names, then the command line.
 BLOCKED = """

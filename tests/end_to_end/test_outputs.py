@@ -8,7 +8,7 @@ import pytest
 
 from edgecnn.cli import app
 from edgecnn.runtime.bundle import Bundle
-from tests.build import onnx_files
+from tests.composer import onnx_files
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def model(tmp_path: Path) -> Path:
 def test_an_output_that_is_taken_is_seen_before_any_work(
     model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgecnn.build import stages
+    from edgecnn.composer import stages
 
     monkeypatch.setattr(stages, "prepare", lambda request: pytest.fail("work was done before"))
     (tmp_path / "folder").mkdir()

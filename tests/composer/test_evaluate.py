@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgecnn.build.evaluate import Comparison, accuracy_section, compare, find_labelled
+from edgecnn.composer.evaluate import Comparison, accuracy_section, compare, find_labelled
 from edgecnn.errors import DataError
 
 

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from edgecnn.build.request import Request
-from edgecnn.build.source import Expectation, Source, open_model
-from edgecnn.build.stages import build
+from edgecnn.composer.request import Request
+from edgecnn.composer.source import Expectation, Source, open_model
+from edgecnn.composer.stages import build
 
 __all__ = ["Expectation", "Request", "Source", "build", "open_model"]

@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgecnn.build import Expectation, Request, build, open_model
+from edgecnn.composer import Expectation, Request, build, open_model
 from edgecnn.errors import BundleError, CalibrationError, DataError, OptionError
 from edgecnn.manifest import Manifest, Resize
 from edgecnn.report.document import Report
 from edgecnn.runtime.bundle import Bundle
 from edgecnn.vision.frames import Frames
-from tests.build import onnx_files
+from tests.composer import onnx_files
 
 Build = Callable[..., tuple[Report, Manifest]]
 ALL = ("rpi", "intel", "coral")

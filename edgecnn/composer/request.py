@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.build.source import Expectation, Source
+from edgecnn.composer.source import Expectation, Source
 from edgecnn.integer_graph import Array
 from edgecnn.passes.float_difference import FloatModel
 from edgecnn.passes.frame_input import FrameInput

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecnn import __version__
-from edgecnn.build import reporting
-from edgecnn.build.contract import manifest_of
-from edgecnn.build.evaluate import (
+from edgecnn.composer import reporting
+from edgecnn.composer.contract import manifest_of
+from edgecnn.composer.evaluate import (
     Labelled,
     Predict,
     accuracy_section,
@@ -25,7 +25,7 @@ from edgecnn.build.evaluate import (
     real_output,
     without_batch,
 )
-from edgecnn.build.request import Frame, Request, Work
+from edgecnn.composer.request import Frame, Request, Work
 from edgecnn.errors import BundleError, CalibrationError, DataError, MissingEngineError, OptionError
 from edgecnn.export import artefact
 from edgecnn.export.tflite.compiler import ABSENT, compile_model

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgecnn import __version__
-from edgecnn.build.request import Work
+from edgecnn.composer.request import Work
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.quant.pipeline import Quantised

@@ -8,10 +8,10 @@ import torch
 from onnx import helper
 
 from edgecnn import models
-from edgecnn.build import open_model
-from edgecnn.build.source import own_frames
+from edgecnn.composer import open_model
+from edgecnn.composer.source import own_frames
 from edgecnn.errors import ModelError, OptionError
-from tests.build import onnx_files
+from tests.composer import onnx_files
 from tests.end_to_end import stripes
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecnn import models
-from edgecnn.build.request import Work
-from edgecnn.build.source import Expectation, Source
+from edgecnn.composer.request import Work
+from edgecnn.composer.source import Expectation, Source
 from edgecnn.integer_graph import Array
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
