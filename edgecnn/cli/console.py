@@ -93,7 +93,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         columns: Headings. A heading that starts with ``>`` makes a right-aligned column, for numbers.
         rows: One sequence per row, as long as ``columns``; values are shown with ``str``.
     """
-    grid = Table(title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    shown = Text(title) if title else None
+    grid = Table(title=shown, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
         grid.add_column(column.removeprefix(">"), justify=justify, overflow="fold")

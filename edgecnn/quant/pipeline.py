@@ -14,7 +14,7 @@ from edgecnn.integer_graph import IntegerGraph
 from edgecnn.quant import bias_correction
 from edgecnn.quant.calibrate import Frame, collect
 from edgecnn.quant.float_graph import read
-from edgecnn.quant.placement import Placement, Range, module_of, place
+from edgecnn.quant.placement import Placement, Range, place
 from edgecnn.quant.quantise import float_parameters, to_integers
 from edgecnn.recipe import Recipe
 
@@ -92,4 +92,4 @@ class _Kept:
 def _float_weights(placement: Placement, graph: IntegerGraph) -> dict[str, npt.NDArray[np.float32]]:
     weighted = {node.name for node in graph.nodes if node.op in bias_correction.WEIGHTED}
     nodes = [node for node in placement.nodes if node.name in weighted]
-    return {node.name: float_parameters(node, module_of(node.op).WEIGHT_AXIS)[0] for node in nodes}
+    return {node.name: float_parameters(node)[0] for node in nodes}

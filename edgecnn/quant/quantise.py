@@ -96,8 +96,8 @@ class Builder:
         return self.constant(label, quantise(values, grid, "uint8"), grid)
 
     def _weighted(self, node: FloatNode) -> tuple[str, ...]:
-        axis: int = module_of(node.op).WEIGHT_AXIS
-        weight, bias = float_parameters(node, axis)
+        axis = weight_axis(node)
+        weight, bias = float_parameters(node)
         source, target = self.grid(node.inputs[0]), self.grid(node.output)
         scales = weight_scales(weight, axis, self.weight_bits, self.weight_range)
         grid = weight_grid(scales, axis, bias, source, target)
@@ -111,10 +111,19 @@ class Builder:
         )
 
 
-def float_parameters(node: FloatNode, axis: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def weight_axis(node: FloatNode) -> int:
+    """Return the axis of a weight that runs along the output channels.
+
+    A depthwise ConvTranspose, weight (C, 1, kh, kw), has as many outputs as inputs: there the first axis does.
+    """
+    axis: int = module_of(node.op).WEIGHT_AXIS
+    return 0 if node.integer("group", 1) > 1 else axis
+
+
+def float_parameters(node: FloatNode) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return weight and bias of a Conv, ConvTranspose or Gemm; a missing bias is zeros of shape (channels,)."""
     weight = node.constants[node.inputs[1]].astype(np.float32)
-    channels = weight.shape[axis] * (node.integer("group", 1) if axis == 1 else 1)
+    channels = weight.shape[weight_axis(node)]
     if len(node.inputs) > 2 and node.inputs[2]:
         return weight, node.constants[node.inputs[2]].astype(np.float32).ravel()
     return weight, np.zeros(channels, np.float32)

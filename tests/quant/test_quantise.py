@@ -47,7 +47,7 @@ def test_weights_and_biases_are_within_half_a_step():
     build.conv(build.x, 4, name="y")
     graph = quantised(build, {"y": (-2.0, 3.0)}, "y")
     names = node_of(graph, "Conv").inputs[1:]
-    weight, bias = float_parameters(build.nodes[-1], 0)
+    weight, bias = float_parameters(build.nodes[-1])
     for name, real in zip(names, (weight, bias), strict=True):
         grid = graph.spec(name).grid
         steps = grid.scales.reshape(-1, *[1] * (real.ndim - 1))

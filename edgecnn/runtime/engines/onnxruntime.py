@@ -84,6 +84,8 @@ def load(
     except ImportError as error:
         raise missing(NAME, REQUIREMENT, error) from error
     options = _options(onnxruntime, threads, settings or {})
+    # What runs in a factory does not report to anybody.
+    onnxruntime.disable_telemetry_events()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -109,4 +111,7 @@ def _options(onnxruntime: Any, threads: int | None, settings: Mapping[str, Setti
 
 def _check(path: Path, kind: str, specs: Sequence[TensorSpec], found: Sequence[Any]) -> None:
     for spec, tensor in pair_by_name(path, kind, specs, {item.name: item for item in found}):
-        check_tensor(kind, spec, tensor.shape, _DTYPES.get(tensor.type, tensor.type), path)
+        # ONNX Runtime forgets sizes that it cannot infer, e.g. the channels of a depthwise ConvTranspose.
+        shape = [wanted if got is None else got for got, wanted in zip(tensor.shape, spec.shape, strict=False)]
+        shape += tensor.shape[len(shape) :]
+        check_tensor(kind, spec, shape, _DTYPES.get(tensor.type, tensor.type), path)
