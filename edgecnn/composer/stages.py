@@ -26,9 +26,17 @@ from edgecnn.composer.evaluate import (
     without_batch,
 )
 from edgecnn.composer.request import Frame, Request, Work
-from edgecnn.errors import BundleError, CalibrationError, DataError, MissingEngineError, OptionError
+from edgecnn.errors import (
+    BundleError,
+    CalibrationError,
+    DataError,
+    MissingEngineError,
+    OptionError,
+    Refusal,
+    UnsupportedError,
+)
 from edgecnn.export import artefact
-from edgecnn.export.tflite.compiler import ABSENT, compile_model
+from edgecnn.graph import notes as graph_notes
 from edgecnn.integer_graph import Array, IntegerGraph, write_npz
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
@@ -36,7 +44,7 @@ from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
 from edgecnn.passes.pipeline import normalise
 from edgecnn.profile import load_target
-from edgecnn.quant.pipeline import Quantised, quantise
+from edgecnn.quant.pipeline import Quantised, draft, quantise
 from edgecnn.recipe import load_recipe
 from edgecnn.report.document import AccuracySection, EngineProof, Report
 from edgecnn.runtime import engines
@@ -69,6 +77,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
     pictures = find_labelled(request.evaluation, request.expects.labels) if request.evaluation else []
     progress("folding", 1)
     work = prepare(request)
+    check_lowers(work)
     quantised = _quantise(work, progress)
     graph = quantised.graph
     with _scratch_folder() as scratch:
@@ -127,8 +136,26 @@ def prepare(request: Request) -> Work:
     _check_labels(model.graph, expects.labels)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
-    notes = reporting.expectation_notes(request.source, expects)
+    notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
     return Work(request, profiles, recipe, preprocess, original, passes, difference, entry, notes=notes)
+
+
+def check_lowers(work: Work) -> None:
+    """Write every artefact once with made-up ranges: what cannot be lowered is said before anything is calibrated.
+
+    Raises:
+        UnsupportedError: Naming all nodes that one of the targets' formats cannot express.
+    """
+    graph, refusals, refusing = draft(work.request.source.model), dict[Refusal, None](), list[str]()
+    for profile in work.profiles:
+        try:
+            with _scratch_folder() as scratch:
+                artefact.write(profile.engine, graph, scratch)
+        except UnsupportedError as error:
+            refusals |= dict.fromkeys(error.refusals)
+            refusing.append(profile.name)
+    if refusals:
+        raise UnsupportedError(list(refusals), ", ".join(refusing))
 
 
 def _check_labels(graph: ir.Graph, labels: Sequence[str]) -> None:
@@ -232,6 +259,9 @@ def _stream_errors() -> Iterator[None]:
 
 def _compiled(work: Work, files: list[Path]) -> list[Path]:
     """Put the model compiled for the Edge TPU in front of ``files``, or say that there is no compiler here."""
+    # Inside, because it comes with LiteRT's schema, which other targets do without.
+    from edgecnn.export.tflite.compiler import ABSENT, compile_model
+
     compilation = compile_model(files[0], files[0].parent)
     if compilation is None:
         work.notes.append(ABSENT)

@@ -22,6 +22,7 @@ Progress = Callable[[str], None]
 OBSERVERS = "edgecnn.quant.observers"
 # Biases are means over whole maps: some tens of images settle them.
 BIAS_IMAGES = 32
+MADE_UP_RANGE = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ def quantise(
         side = bias_correction.float_side(model, integers, _float_weights(placement, integers), kept.first)
         integers = bias_correction.correct(integers, side, kept.first, lambda: progress("correcting biases"))
     return Quantised(integers, {name: (item.low, item.high) for name, item in statistics.items()}, kept.count)
+
+
+def draft(model: ir.Model) -> IntegerGraph:
+    """Return the integer graph with made-up ranges: its operators and shapes are right, its grids say nothing."""
+    graph = read(model)
+    placement = place(graph)
+    return to_integers(graph, placement, dict.fromkeys(placement.own, MADE_UP_RANGE))
 
 
 class _Kept:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from edgecnn.passes.fold_batch_norm import FoldReport
 
-MADE_UP_RANGE = (-1.0, 1.0)
 NEEDS_DESK = "not judged: it needs the desk half, pip install 'edgecnn[export]'"
 
 
@@ -134,9 +133,7 @@ def _made_up(model: ir.Model, imported: Network, knowledge: Knowledge) -> tuple[
     from edgecnn.passes.frame_input import FrameInput
     from edgecnn.passes.frame_output import FrameOutput
     from edgecnn.passes.pipeline import normalise
-    from edgecnn.quant.float_graph import read
-    from edgecnn.quant.placement import place
-    from edgecnn.quant.quantise import to_integers
+    from edgecnn.quant.pipeline import draft
 
     folds = normalise(model).batch_norm
     # The order of three channels changes nothing that is looked at here.
@@ -144,10 +141,7 @@ def _made_up(model: ir.Model, imported: Network, knowledge: Knowledge) -> tuple[
     entry = FrameInput(tuple(knowledge.mean or (0.0,)), tuple(knowledge.std or (1.0,)), color)
     entry(model)
     FrameOutput()(model)
-    graph = read(model)
-    placement = place(graph)
-    integers = to_integers(graph, placement, dict.fromkeys(placement.own, MADE_UP_RANGE))
-    return integers, (*_fold_notes(folds), *_frame_notes(entry))
+    return draft(model), (*_fold_notes(folds), *_frame_notes(entry))
 
 
 def _fold_notes(report: FoldReport) -> tuple[str, ...]:
