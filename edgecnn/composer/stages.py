@@ -141,7 +141,7 @@ def prepare(request: Request) -> Work:
 
 
 def check_lowers(work: Work) -> None:
-    """Write every artefact once with made-up ranges: what cannot be lowered is said before anything is calibrated.
+    """Lower for every target with made-up ranges: what cannot be lowered is said before anything is calibrated.
 
     Raises:
         UnsupportedError: Naming all nodes that one of the targets' formats cannot express.
@@ -149,8 +149,7 @@ def check_lowers(work: Work) -> None:
     graph, refusals, refusing = draft(work.request.source.model), dict[Refusal, None](), list[str]()
     for profile in work.profiles:
         try:
-            with _scratch_folder() as scratch:
-                artefact.write(profile.engine, graph, scratch)
+            artefact.check(profile.engine, graph)
         except UnsupportedError as error:
             refusals |= dict.fromkeys(error.refusals)
             refusing.append(profile.name)

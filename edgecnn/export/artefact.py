@@ -49,6 +49,16 @@ def write(engine: str, graph: IntegerGraph, folder: Path, metadata: Mapping[str,
     return [path, *sorted(item for item in folder.iterdir() if item != path)]
 
 
+def check(engine: str, graph: IntegerGraph) -> None:
+    """Lower ``graph`` for ``engine`` and throw the result away.
+
+    Raises:
+        UnsupportedError: Naming all nodes that cannot be lowered.
+    """
+    if engine != "reference":
+        _format(engine).check(graph)
+
+
 def read_grids(engine: str, path: Path) -> dict[str, QuantParams]:
     """Read the grids of all tensors back from a file that was written for ``engine``."""
     grids: dict[str, QuantParams] = _format(engine).read_grids(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,12 @@ import onnxruntime as ort
 
 from edgecnn.errors import CalibrationError
 from edgecnn.quant.statistics import Statistics
+from edgecnn.runtime.engines import usable_processors
 
 Frame = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+MOST_WORKERS = 4
+"""Frames under way at a time: each holds all observed tensors of one picture."""
 
 
 def session(model: onnx.ModelProto, threads: int = 2) -> ort.InferenceSession:
@@ -51,15 +57,30 @@ def collect(
     Raises:
         CalibrationError: If there is no frame, or a tensor takes values that are not finite.
     """
-    runner = session(with_outputs(model, names))
+    # Several frames side by side use the processors better than several threads on one.
+    workers = min(usable_processors(), MOST_WORKERS)
+    runner = session(with_outputs(model, names), threads=1)
     entry = runner.get_inputs()[0].name
     statistics = {name: Statistics(name) for name in names}
     count = 0
-    for frame in frames:
-        for name, values in zip(names, runner.run(list(names), {entry: frame[None]}), strict=True):
+    for outputs in _ahead(lambda frame: runner.run(list(names), {entry: frame[None]}), frames, workers):
+        for name, values in zip(names, outputs, strict=True):
             statistics[name].update(values, histogram)
         count += 1
         progress()
     if count == 0:
         raise CalibrationError("calibration needs at least one image, got none; give a folder with --calibrate")
     return statistics
+
+
+def _ahead(function: Callable[[Frame], list[Floats]], frames: Iterable[Frame], workers: int) -> Iterator[list[Floats]]:
+    """Yield ``function(frame)`` in order, the next ones under way in other threads while the caller takes one in."""
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[list[Floats]]] = deque()
+        for frame in frames:
+            # Copied: whoever gives the frames may use one buffer for all.
+            pending.append(pool.submit(function, frame.copy()))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -92,7 +92,7 @@ class _Kept:
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:
             if self.count < self._keep:
-                self.first.append(frame)
+                self.first.append(frame.copy())
             self.count += 1
             yield frame
 

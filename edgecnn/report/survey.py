@@ -6,10 +6,8 @@ what maps depends on shapes and operators, not on ranges; so the made-up grids a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import MissingEngineError, ModelError, Refusal, UnsupportedError
@@ -174,8 +172,7 @@ def outlook(graph: IntegerGraph, profile: TargetProfile) -> Outlook:
 def _lowered(graph: IntegerGraph, profile: TargetProfile) -> tuple[list[EdgeTpuRow], str]:
     from edgecnn.export import artefact
 
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-        artefact.write(profile.engine, graph, Path(folder))
+    artefact.check(profile.engine, graph)
     return edge_tpu_rows(graph, profile.edge_tpu) if profile.edge_tpu is not None else ([], "")
 
 

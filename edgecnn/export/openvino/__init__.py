@@ -46,6 +46,15 @@ def _as_words(labels: str) -> str:
     return " ".join(label.replace(" ", "_") for label in labels.splitlines())
 
 
+def check(graph: IntegerGraph) -> None:
+    """Lower ``graph`` and throw the result away.
+
+    Raises:
+        UnsupportedError: With all nodes that have no OpenVINO form.
+    """
+    Writer(graph).lower()
+
+
 def write(graph: IntegerGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write ``graph`` to ``path`` (``.xml``) and its constants beside it (``.bin``); the same graph, the same bytes.
 
@@ -59,4 +68,4 @@ def write(graph: IntegerGraph, path: Path, metadata: Mapping[str, str] | None = 
     openvino.serialize(to_model(graph, metadata), path, path.with_suffix(".bin"))
 
 
-__all__ = ["read_grids", "to_model", "write"]
+__all__ = ["check", "read_grids", "to_model", "write"]

@@ -28,6 +28,15 @@ def to_bytes(graph: IntegerGraph, metadata: Mapping[str, str] | None = None) -> 
     return writer.to_bytes(metadata)
 
 
+def check(graph: IntegerGraph) -> None:
+    """Lower ``graph`` and throw the result away.
+
+    Raises:
+        UnsupportedError: With all nodes that TFLite cannot express exactly.
+    """
+    Writer(graph).lower()
+
+
 def write(graph: IntegerGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write ``graph`` to ``path`` as TFLite; nothing is written if a node is refused.
 
