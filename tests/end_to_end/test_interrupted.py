@@ -61,7 +61,8 @@ def shown_until(terminal: int, word: bytes, seconds: float) -> bytes:
 
 
 def test_ctrl_c_during_calibration_leaves_nothing(tmp_path: Path, project_root: Path) -> None:
-    model = onnx_files.write(tmp_path / "net.onnx", shape=(1, 3, 512, 512))
+    # Large enough to calibrate for seconds: on a busy machine the signal comes late.
+    model = onnx_files.write(tmp_path / "net.onnx", shape=(1, 3, 1280, 1280))
     np.save(tmp_path / "frames.npy", np.zeros((300, 64, 64, 3), np.uint8))
     (tmp_path / "out").mkdir()
     (tmp_path / "temporary").mkdir()

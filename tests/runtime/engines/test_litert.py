@@ -29,7 +29,6 @@ def coral(data_dir: Path) -> Path:
 def model(tmp_path: Path, graph: IntegerGraph) -> Path:
     """The tiny classifier as TFLite: int8 inside and outside."""
     pytest.importorskip("ai_edge_litert", reason="needs edgecnn[coral]")
-    pytest.importorskip("tflite", reason="needs edgecnn[export]")
     importlib.import_module("edgecnn.export.tflite").write(graph, tmp_path / "model.tflite")
     return tmp_path / "model.tflite"
 
