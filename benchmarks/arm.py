@@ -17,23 +17,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 QEMU = "qemu-aarch64-static"
-DEBS = [
-    "libc6",
-    "libgcc-s1",
-    "libstdc++6",
-    "libpython3.11-minimal",
-    "libpython3.11-stdlib",
-    "python3.11-minimal",
-    "zlib1g",
-    "libexpat1",
-    "libffi8",
-    "libssl3",
-    "libbz2-1.0",
-    "liblzma5",
-    "libuuid1",
-    "libsqlite3-0",
-    "libcrypt1",
-]
+DEBS = (
+    *("libc6", "libgcc-s1", "libstdc++6", "libpython3.11-minimal", "libpython3.11-stdlib", "python3.11-minimal"),
+    *("zlib1g", "libexpat1", "libffi8", "libssl3", "libbz2-1.0", "liblzma5", "libuuid1", "libsqlite3-0", "libcrypt1"),
+)
 WHEELS = ("numpy", "onnxruntime", "opencv-python-headless", "ai-edge-litert")
 GLIBC = (17, 27, 28, 31, 34, 35, 36)
 PI4, PI5 = (
