@@ -33,7 +33,8 @@ def command(
         typer.Argument(help="A built-in's name, .onnx, .pt2, a state dict, or a bundle; none: the built-in model."),
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="Judge for this target (repeatable); default: all, or the bundle's.")
+        list[str] | None,
+        typer.Option("--target", "-t", help="Judge for this target (repeatable); default: all, or the bundle's."),
     ] = None,
     input_shape: Annotated[str | None, typer.Option(help="Shape of the input, e.g. 1,3,224,224.")] = None,
     arch: Annotated[str | None, typer.Option(help="Network of a state dict: file.py:factory, or a built-in.")] = None,
