@@ -112,6 +112,17 @@ class FloatNode:
             return list(default)
         return [int(item) for item in self.constants[self.inputs[index]].ravel()]
 
+    def reduction(self) -> dict[str, Attribute]:
+        """Return axes counted from the front and keepdims; axes are an input since opset 18, an attribute before."""
+        rank = len(self.shape(0))
+        axes = self.argument(1, self.ints("axes", tuple(range(rank))))
+        return {"axes": tuple(sorted(axis % rank for axis in axes)), "keepdims": self.integer("keepdims", 1)}
+
+    def pooling(self) -> dict[str, Attribute]:
+        """Return kernel, strides and pads, every default spelt out."""
+        strides, pads = self.ints("strides", (1, 1)), self.ints("pads", (0, 0, 0, 0))
+        return {"kernel": self.ints("kernel_shape"), "strides": strides, "pads": pads}
+
     def bounds(self) -> tuple[float, float]:
         """Ends of the clamp that a Relu or Clip makes, in real values."""
         if self.op == "Relu":

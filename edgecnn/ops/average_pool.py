@@ -18,8 +18,7 @@ FLOAT, UINT8 = 1, 2  # onnx.TensorProto.DataType
 
 def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute]:
     """Spell out every default of the ONNX operator."""
-    strides, pads = node.ints("strides", (1, 1)), node.ints("pads", (0, 0, 0, 0))
-    return {"kernel": node.ints("kernel_shape"), "strides": strides, "pads": pads}
+    return node.pooling()
 
 
 def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:

@@ -14,10 +14,8 @@ OPERANDS = 1
 
 
 def attributes(node: FloatNode, grid: QuantParams | None) -> dict[str, Attribute]:
-    """Axes counted from the front; they are an input since opset 18, an attribute before."""
-    rank = len(node.shape(0))
-    axes = node.argument(1, node.ints("axes", tuple(range(rank))))
-    return {"axes": tuple(sorted(axis % rank for axis in axes)), "keepdims": node.integer("keepdims", 1)}
+    """Axes counted from the front, and keepdims."""
+    return node.reduction()
 
 
 def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) -> Array:

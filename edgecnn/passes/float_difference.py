@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
+import onnx
 import onnx_ir as ir
 import onnxruntime
 
 from edgecnn.errors import ModelError
-
-Array = npt.NDArray[np.generic]
+from edgecnn.integer_graph import Array
 
 
 class FloatModel:
@@ -20,24 +19,29 @@ class FloatModel:
     Args:
         model: The graph; a copy is taken by serialising it.
         threads: Number of threads.
+        outputs: Names of the tensors to return; None for the graph's own outputs.
 
     Raises:
         ModelError: If ONNX Runtime cannot load the graph, or, when called, cannot run it on what it is fed.
     """
 
-    def __init__(self, model: ir.Model, threads: int = 1) -> None:
+    def __init__(self, model: ir.Model, threads: int = 1, outputs: Sequence[str] | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        content = ir.to_proto(model).SerializeToString()
+        proto = ir.to_proto(model)
+        if outputs is not None:
+            del proto.graph.output[:]
+            proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+        content, providers = proto.SerializeToString(), ["CPUExecutionProvider"]
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise ModelError(f"ONNX Runtime cannot load the float model: {error}") from error
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Return the outputs, in the graph's order."""
+        """Return the outputs, in the order asked for, else the graph's. Several threads may call at a time."""
         try:
             outputs = self._session.run(None, dict(feeds))
         except Exception as error:

@@ -21,7 +21,8 @@ import onnx_ir as ir
 from edgecnn.affine import dequantise, quantise
 from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
-from edgecnn.quant.calibrate import Frame, session, with_outputs
+from edgecnn.passes.float_difference import FloatModel
+from edgecnn.quant.calibrate import Frame
 from edgecnn.windows import output_size
 
 Doubles = npt.NDArray[np.float64]
@@ -87,11 +88,12 @@ def float_side(
     """Run the float model on ``frames`` and gather the mean inputs of every weighted node of ``graph``."""
     nodes = [node for node in graph.nodes if node.op in WEIGHTED and node.inputs[0] not in graph.inputs]
     names = list(dict.fromkeys(node.inputs[0] for node in nodes))
-    runner = session(with_outputs(model, names))
     totals: dict[str, Doubles] = {}
+    if not names:
+        return FloatSide(weights, totals)
+    runner = FloatModel(model, threads=2, outputs=names)
     for frame in frames:
-        results = runner.run(names, {graph.inputs[0]: frame[None]}) if names else []
-        values = dict(zip(names, results, strict=True))
+        values = dict(zip(names, runner({graph.inputs[0]: frame[None]}), strict=True))
         for node in nodes:
             kernel = graph.spec(node.inputs[1]).shape[2:]
             means = tap_means(node, values[node.inputs[0]], kernel) / len(frames)

@@ -8,34 +8,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from edgecnn.errors import CalibrationError
+from edgecnn.integer_graph import Array
+from edgecnn.passes.float_difference import FloatModel
 from edgecnn.quant.statistics import Statistics
 from edgecnn.runtime.engines import usable_processors
 
 Frame = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 MOST_WORKERS = 4
 """Frames under way at a time: each holds all observed tensors of one picture."""
-
-
-def session(model: onnx.ModelProto, threads: int = 2) -> ort.InferenceSession:
-    """Make an ONNX Runtime session on the CPU that says nothing but errors."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def with_outputs(model: ir.Model, names: Sequence[str]) -> onnx.ModelProto:
-    """Return ``model`` as a proto whose outputs are exactly ``names``."""
-    proto = ir.to_proto(model)
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return proto
 
 
 def collect(
@@ -59,11 +42,10 @@ def collect(
     """
     # Several frames side by side use the processors better than several threads on one.
     workers = min(usable_processors(), MOST_WORKERS)
-    runner = session(with_outputs(model, names), threads=1)
-    entry = runner.get_inputs()[0].name
+    runner, entry = FloatModel(model, threads=1, outputs=names), str(model.graph.inputs[0].name)
     statistics = {name: Statistics(name) for name in names}
     count = 0
-    for outputs in _ahead(lambda frame: runner.run(list(names), {entry: frame[None]}), frames, workers):
+    for outputs in _ahead(lambda frame: runner({entry: frame[None]}), frames, workers):
         for name, values in zip(names, outputs, strict=True):
             statistics[name].update(values, histogram)
         count += 1
@@ -73,10 +55,10 @@ def collect(
     return statistics
 
 
-def _ahead(function: Callable[[Frame], list[Floats]], frames: Iterable[Frame], workers: int) -> Iterator[list[Floats]]:
+def _ahead(function: Callable[[Frame], list[Array]], frames: Iterable[Frame], workers: int) -> Iterator[list[Array]]:
     """Yield ``function(frame)`` in order, the next ones under way in other threads while the caller takes one in."""
     with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[list[Floats]]] = deque()
+        pending: deque[Future[list[Array]]] = deque()
         for frame in frames:
             # Copied: whoever gives the frames may use one buffer for all.
             pending.append(pool.submit(function, frame.copy()))

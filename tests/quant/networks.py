@@ -13,10 +13,10 @@ from edgecnn.affine import dequantise
 from edgecnn.graph import import_torch
 from edgecnn.integer_graph import Array, Attribute, IntegerGraph
 from edgecnn.ops import FloatNode
+from edgecnn.passes.float_difference import FloatModel
 from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
 from edgecnn.passes.pipeline import normalise
-from edgecnn.quant.calibrate import session, with_outputs
 from edgecnn.quant.float_graph import FloatGraph
 from edgecnn.recipe import Recipe
 from edgecnn.runtime.engines.reference import run_graph
@@ -62,8 +62,8 @@ def in_normal_form(module: nn.Module, size: int = 32, channels: int = 3) -> ir.M
 def float_outputs(model: ir.Model, frames: Sequence[Array]) -> Array:
     """Run the float graph; the first output of every frame, stacked."""
     name = str(model.graph.outputs[0].name)
-    runner = session(with_outputs(model, [name]), threads=1)
-    return np.stack([runner.run([name], {"frame": frame[None]})[0] for frame in frames])
+    runner = FloatModel(model, outputs=[name])
+    return np.stack([runner({"frame": frame[None]})[0] for frame in frames])
 
 
 def integer_outputs(graph: IntegerGraph, frames: Sequence[Array]) -> Array:

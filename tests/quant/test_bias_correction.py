@@ -9,8 +9,8 @@ from torch import nn
 
 from edgecnn.affine import dequantise
 from edgecnn.integer_graph import IntegerNode
+from edgecnn.passes.float_difference import FloatModel
 from edgecnn.quant.bias_correction import expected, tap_means
-from edgecnn.quant.calibrate import session, with_outputs
 from edgecnn.quant.pipeline import quantise
 from edgecnn.recipe import Recipe
 from edgecnn.runtime.engines.reference import run_graph
@@ -50,10 +50,10 @@ def model():
 def layer_errors(model, graph, frames) -> float:
     """Mean over layers and channels of the absolute mean error, in steps of the layer's grid."""
     names = [node.output for node in graph.nodes if node.op in ("Conv", "Gemm")]
-    runner = session(with_outputs(model, names))
+    runner = FloatModel(model, outputs=names)
     total = {name: 0.0 for name in names}
     for frame in frames:
-        real = dict(zip(names, runner.run(names, {"frame": frame[None]}), strict=True))
+        real = dict(zip(names, runner({"frame": frame[None]}), strict=True))
         integers = run_graph(graph, [frame[None]])
         for name in names:
             error = dequantise(integers[name], graph.spec(name).grid) - real[name]
@@ -97,8 +97,8 @@ def test_the_second_of_two_layers_by_hand():
     first, second = (node for node in graph.nodes if node.op == "Conv")
     real = network[1].weight.detach().numpy()
 
-    runner = session(with_outputs(model, [first.output]))
-    wanted = np.mean([runner.run(None, {"frame": frame[None]})[0].mean((0, 2, 3)) for frame in frames], axis=0)
+    runner = FloatModel(model, outputs=[first.output])
+    wanted = np.mean([runner({"frame": frame[None]})[0].mean((0, 2, 3)) for frame in frames], axis=0)
     integers = [run_graph(corrected, [frame[None]])[first.output] for frame in frames]
     got = np.mean([dequantise(item, graph.spec(first.output).grid).mean((0, 2, 3)) for item in integers], axis=0)
     weight, bias = second.inputs[1:]

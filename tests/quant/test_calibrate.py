@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from edgecnn.errors import CalibrationError
-from edgecnn.quant.calibrate import collect, session, with_outputs
+from edgecnn.passes.float_difference import FloatModel
+from edgecnn.quant.calibrate import collect
 from tests.quant.networks import in_normal_form, pictures
 
 
@@ -25,9 +26,9 @@ def conv_outputs(model) -> list[str]:
 def test_statistics_are_those_of_the_float_model(model):
     names, frames = conv_outputs(model), pictures(5, 12)
     found = collect(model, names, frames, histogram=True)
-    runner = session(with_outputs(model, names))
     for name in names:
-        values = np.stack([runner.run([name], {"frame": frame[None]})[0] for frame in frames])
+        runner = FloatModel(model, outputs=[name])
+        values = np.stack([runner({"frame": frame[None]})[0] for frame in frames])
         assert (found[name].low, found[name].high) == (values.min(), values.max())
         assert found[name].counts.sum() == values.size
 
