@@ -25,7 +25,8 @@ class Recipe:
         bias_correction: Whether biases take up the mean error that quantised weights leave.
         percentile: Share of values (in percent, 50 to 100) that the observer ``percentile`` keeps inside the range.
         samples: Largest number of calibration images to read, 0 for all.
-        seed: Seed of the choice of images where there are more than ``samples``.
+        seed: Seed of everything random.
+        step: Place on the ladder that an accuracy budget climbs, from 1; 0 for a recipe that is not on it.
 
     Raises:
         OptionError: On a value that is not allowed.
@@ -39,6 +40,7 @@ class Recipe:
     percentile: float = 99.99
     samples: int = 0
     seed: int = 0
+    step: int = 0
 
     def __post_init__(self) -> None:
         observers = discover(OBSERVERS)
@@ -55,6 +57,12 @@ class Recipe:
 def recipes() -> list[str]:
     """Return the names of all recipes, sorted."""
     return list(data_files("calibration/recipes"))
+
+
+def ladder() -> list[str]:
+    """Return the names of the recipes that an accuracy budget climbs, the cheapest first."""
+    steps = {name: read_recipe(path).step for name, path in data_files("calibration/recipes").items()}
+    return sorted((name for name, step in steps.items() if step), key=lambda name: steps[name])
 
 
 def load_recipe(name: str) -> Recipe:

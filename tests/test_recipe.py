@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.errors import OptionError
-from edgecnn.recipe import load_recipe, read_recipe, recipes
+from edgecnn.recipe import ladder, load_recipe, read_recipe, recipes
 
 GOOD = """
 name = "mine"
@@ -29,6 +29,10 @@ def test_shipped_recipes() -> None:
     assert not fast.bias_correction
     assert default.bias_correction
     assert 0 < fast.samples < default.samples
+
+
+def test_the_ladder_begins_with_the_cheapest() -> None:
+    assert ladder()[:2] == ["fast", "default"]
 
 
 def test_a_good_file_gives_its_values_and_defaults(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ def collect(
     model: ir.Model,
     names: Sequence[str],
     frames: Iterable[Frame],
-    histogram: bool,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Statistics]:
     """Stream ``frames`` through ``model`` and gather statistics of the tensors ``names``.
@@ -34,7 +33,6 @@ def collect(
         model: Float graph with one uint8 NHWC input.
         names: Tensors to observe.
         frames: uint8 frames of shape (H, W, C) as the model takes them.
-        histogram: Whether distributions are needed, not only the ends.
         progress: Called once a frame.
 
     Raises:
@@ -47,7 +45,7 @@ def collect(
     count = 0
     for outputs in _ahead(lambda frame: runner({entry: frame[None]}), frames, workers):
         for name, values in zip(names, outputs, strict=True):
-            statistics[name].update(values, histogram)
+            statistics[name].update(values)
         count += 1
         progress()
     if count == 0:

@@ -14,8 +14,9 @@ from edgecnn.integer_graph import IntegerGraph
 from edgecnn.quant import bias_correction
 from edgecnn.quant.calibrate import Frame, collect
 from edgecnn.quant.float_graph import read
-from edgecnn.quant.placement import Placement, Range, place
+from edgecnn.quant.placement import Placement, place
 from edgecnn.quant.quantise import float_parameters, to_integers
+from edgecnn.quant.statistics import Statistics
 from edgecnn.recipe import Recipe
 
 Progress = Callable[[str], None]
@@ -31,12 +32,12 @@ class Quantised:
 
     Attributes:
         graph: The canonical integer graph.
-        observed: Smallest and largest real value seen, by tensor name.
+        statistics: What calibration saw of every tensor with a grid of its own, by its name in the float graph.
         images: Number of calibration frames used.
     """
 
     graph: IntegerGraph
-    observed: Mapping[str, Range]
+    statistics: Mapping[str, Statistics]
     images: int
 
 
@@ -65,13 +66,13 @@ def quantise(
     kept = _Kept(frames, BIAS_IMAGES if recipe.bias_correction else 0)
     seen_as = {name: placement.copies.get(name, name) for name in placement.own}
     names = list(dict.fromkeys(seen_as.values()))
-    statistics = collect(model, names, kept, observer.NEEDS_HISTOGRAM, lambda: progress("calibrating"))
+    statistics = collect(model, names, kept, lambda: progress("calibrating"))
     ranges = {name: observer.choose(statistics[source], recipe.percentile) for name, source in seen_as.items()}
     integers = to_integers(graph, placement, ranges, weight_bits, recipe.weight_range)
     if recipe.bias_correction:
         side = bias_correction.float_side(model, integers, _float_weights(placement, integers), kept.first)
         integers = bias_correction.correct(integers, side, kept.first, lambda: progress("correcting biases"))
-    return Quantised(integers, {name: (item.low, item.high) for name, item in statistics.items()}, kept.count)
+    return Quantised(integers, statistics, kept.count)
 
 
 def draft(model: ir.Model) -> IntegerGraph:

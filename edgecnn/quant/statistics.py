@@ -32,8 +32,8 @@ class Statistics:
         self.limit = 0.0
         self._images = 0
 
-    def update(self, values: npt.NDArray[np.float32], histogram: bool) -> None:
-        """Take in one image's values, any shape; ``histogram`` says whether the distribution is wanted too.
+    def update(self, values: npt.NDArray[np.float32]) -> None:
+        """Take in one image's values, any shape.
 
         Raises:
             CalibrationError: On NaN or infinity.
@@ -45,8 +45,7 @@ class Statistics:
                 "check the model's weights and the --mean/--std it expects"
             )
         self.low, self.high = min(self.low, low), max(self.high, high)
-        if histogram:
-            self._count(values.ravel(), max(-low, high))
+        self._count(values.ravel(), max(-low, high))
         self._images += 1
 
     def _count(self, values: npt.NDArray[np.float32], extent: float) -> None:

@@ -25,7 +25,7 @@ def conv_outputs(model) -> list[str]:
 
 def test_statistics_are_those_of_the_float_model(model):
     names, frames = conv_outputs(model), pictures(5, 12)
-    found = collect(model, names, frames, histogram=True)
+    found = collect(model, names, frames)
     for name in names:
         runner = FloatModel(model, outputs=[name])
         values = np.stack([runner({"frame": frame[None]})[0] for frame in frames])
@@ -35,13 +35,13 @@ def test_statistics_are_those_of_the_float_model(model):
 
 def test_frames_are_walked_through_once(model):
     seen = []
-    collect(model, conv_outputs(model), iter(pictures(4, 12)), False, lambda: seen.append(1))
+    collect(model, conv_outputs(model), iter(pictures(4, 12)), lambda: seen.append(1))
     assert len(seen) == 4
 
 
 def test_no_frame_is_an_error_that_says_what_to_give(model):
     with pytest.raises(CalibrationError, match="at least one image, got none; give a folder with --calibrate"):
-        collect(model, conv_outputs(model), [], histogram=False)
+        collect(model, conv_outputs(model), [])
 
 
 def test_a_tensor_that_overflows_is_named():
@@ -51,4 +51,4 @@ def test_a_tensor_that_overflows_is_named():
     model = in_normal_form(network, size=4)
     name = conv_outputs(model)[1]
     with pytest.raises(CalibrationError, match=f"tensor '{name}' has NaN or infinite values"):
-        collect(model, [name], [np.full((4, 4, 3), 255, np.uint8)], histogram=False)
+        collect(model, [name], [np.full((4, 4, 3), 255, np.uint8)])

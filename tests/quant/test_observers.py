@@ -19,7 +19,7 @@ def observed(values: np.ndarray) -> Statistics:
     """Observe all values, as images small enough not to be sampled."""
     statistics = Statistics("t")
     for image in np.array_split(values.astype(np.float32), -(-values.size // SAMPLE)):
-        statistics.update(image, histogram=True)
+        statistics.update(image)
     return statistics
 
 
@@ -27,7 +27,7 @@ def heavy_tailed() -> Statistics:
     """Return a normal distribution with one value in three millions at ten times the rest: clipping pays at 8 bits."""
     statistics = observed(np.random.default_rng(1).standard_normal(16000))
     statistics.counts *= 200
-    statistics.update(np.asarray([40.0], np.float32), histogram=True)
+    statistics.update(np.asarray([40.0], np.float32))
     return statistics
 
 

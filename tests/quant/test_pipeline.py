@@ -103,7 +103,8 @@ def test_the_result_says_what_was_seen(model):
     assert result.images == 3
     wanted = float_outputs(model, frames)
     name = result.graph.outputs[0]
-    assert result.observed[name] == pytest.approx((wanted.min(), wanted.max()), rel=1e-5)
+    seen = result.statistics[name]
+    assert (seen.low, seen.high) == pytest.approx((wanted.min(), wanted.max()), rel=1e-5)
 
 
 def test_progress_is_told_by_stage(model):

@@ -14,20 +14,13 @@ from edgecnn.quant.statistics import BINS, SAMPLE, Statistics
 def observe(*images: object) -> Statistics:
     statistics = Statistics("t")
     for image in images:
-        statistics.update(np.asarray(image, np.float32), histogram=True)
+        statistics.update(np.asarray(image, np.float32))
     return statistics
 
 
 def test_the_ends_are_exact_over_all_images():
     statistics = observe([1.0, -0.25], [0.5, 7.0], [-3.5])
     assert (statistics.low, statistics.high) == (-3.5, 7.0)
-
-
-def test_without_a_histogram_only_the_ends_are_kept():
-    statistics = Statistics("t")
-    statistics.update(np.asarray([[-1.0, 2.0]], np.float32), histogram=False)
-    assert (statistics.low, statistics.high) == (-1.0, 2.0)
-    assert statistics.counts.sum() == 0
 
 
 def test_values_are_counted_in_the_bin_that_holds_them():
@@ -78,7 +71,7 @@ def test_large_tensors_are_sampled_at_other_places_on_every_image():
     image = np.zeros(4 * SAMPLE, np.float32)
     image[1::4] = 1.0
     for _ in range(4):
-        statistics.update(image, histogram=True)
+        statistics.update(image)
     assert statistics.counts.sum() == 4 * SAMPLE
     assert statistics.counts[-1] == SAMPLE
 
@@ -87,7 +80,7 @@ def test_memory_does_not_grow_with_images_or_their_size():
     statistics = observe(np.random.default_rng(0).standard_normal(100_000))
     before = {name: np.asarray(value).nbytes for name, value in vars(statistics).items()}
     for seed in range(50):
-        statistics.update(np.random.default_rng(seed).standard_normal(1000).astype(np.float32) * seed, True)
+        statistics.update(np.random.default_rng(seed).standard_normal(1000).astype(np.float32) * seed)
     assert {name: np.asarray(value).nbytes for name, value in vars(statistics).items()} == before
 
 

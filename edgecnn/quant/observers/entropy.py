@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from edgecnn.quant.statistics import BINS, Statistics
 
-NEEDS_HISTOGRAM = True
 CANDIDATES = 64
 LEVELS = 128
 # With fewer values a bin, the divergence is sampling noise, and cutting the tail off is always the best.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from edgecnn.quant.statistics import Statistics
 
-NEEDS_HISTOGRAM = False
-
 
 def choose(statistics: Statistics, percentile: float) -> tuple[float, float]:
     """Return the smallest and the largest value seen."""

@@ -8,7 +8,6 @@ import numpy.typing as npt
 from edgecnn.affine import grid_for_range
 from edgecnn.quant.statistics import Statistics
 
-NEEDS_HISTOGRAM = True
 SHARES = np.linspace(1.0, 0.3, 36)
 
 

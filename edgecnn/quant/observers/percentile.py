@@ -6,8 +6,6 @@ import numpy as np
 
 from edgecnn.quant.statistics import BINS, Statistics
 
-NEEDS_HISTOGRAM = True
-
 
 def choose(statistics: Statistics, percentile: float) -> tuple[float, float]:
     """Return the range that leaves out ``100 - percentile`` per cent of the values at each end."""
