@@ -11,6 +11,7 @@ from edgecnn.plugins import check_identifier, data_files, discover
 
 OBSERVERS = "edgecnn.quant.observers"
 WEIGHT_RANGES = ("minmax", "mse")
+ROUNDINGS = ("nearest", "gptq")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Recipe:
         description: One line for people: what it costs and what it brings.
         activation_observer: Name of a plug-in in `edgecnn.quant.observers`: how an activation's range is chosen.
         weight_range: One of `WEIGHT_RANGES`: how a weight channel's range is chosen.
+        rounding: One of `ROUNDINGS`: how weights become integers.
         bias_correction: Whether biases take up the mean error that quantised weights leave.
         percentile: Share of values (in percent, 50 to 100) that the observer ``percentile`` keeps inside the range.
         samples: Largest number of calibration images to read, 0 for all.
@@ -37,6 +39,7 @@ class Recipe:
     activation_observer: str
     weight_range: str
     bias_correction: bool
+    rounding: str = "nearest"
     percentile: float = 99.99
     samples: int = 0
     seed: int = 0
@@ -48,6 +51,8 @@ class Recipe:
             raise unknown_name("activation observer", self.activation_observer, observers)
         if self.weight_range not in WEIGHT_RANGES:
             raise unknown_name("weight range", self.weight_range, WEIGHT_RANGES)
+        if self.rounding not in ROUNDINGS:
+            raise unknown_name("rounding", self.rounding, ROUNDINGS)
         if not 50.0 <= self.percentile <= 100.0:
             raise OptionError(f"percentile must be 50 to 100, got {self.percentile}")
         if self.samples < 0:

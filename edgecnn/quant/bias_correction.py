@@ -10,23 +10,18 @@ Source: Nagel et al. 2019, "Data-Free Quantization through Weight Equalization a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecnn.affine import dequantise, quantise
-from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.passes.float_difference import FloatModel
 from edgecnn.quant.calibrate import Frame
-from edgecnn.windows import output_size
-
-Doubles = npt.NDArray[np.float64]
-WEIGHTED = ("Conv", "Gemm")
+from edgecnn.quant.matrices import WEIGHTED, Doubles, rows, tap_means
 
 
 @dataclass(frozen=True)
@@ -35,51 +30,6 @@ class FloatSide:
 
     weights: Mapping[str, npt.NDArray[np.float32]]
     means: Mapping[str, Doubles]
-
-
-def tap_means(node: IntegerNode, values: Array, kernel: Sequence[int]) -> Doubles:
-    """Return the mean input that every weight of a channel meets.
-
-    Args:
-        node: A Conv or Gemm.
-        values: Real inputs, (1, C, H, W) or (..., K).
-        kernel: Spatial size of the weight, empty for a Gemm.
-
-    Returns:
-        float64 of shape (C, kh, kw), or (K,) for a Gemm.
-    """
-    if node.op == "Gemm":
-        return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0), np.float64)
-    pads, strides, dilations = node.ints("pads"), node.ints("strides"), node.ints("dilations")
-    met = [
-        _met(values.shape[2 + axis], kernel[axis], strides[axis], (pads[axis], pads[axis + 2]), dilations[axis])
-        for axis in (0, 1)
-    ]
-    # Sum over the pixels that a tap meets: rows times map times columns, two small matrix products a channel.
-    totals = met[0].T @ (values[0] @ met[1])
-    count = np.prod(
-        [output_size(values.shape[2 + i], kernel[i], strides[i], pads[i], pads[i + 2], dilations[i]) for i in (0, 1)]
-    )
-    return np.asarray(totals, np.float64) / float(count)
-
-
-def _met(size: int, kernel: int, stride: int, pads: tuple[int, int], dilation: int) -> npt.NDArray[np.float32]:
-    """Return 1 where a tap of the kernel meets a pixel at some position of the window, shape (size, kernel)."""
-    count = output_size(size, kernel, stride, *pads, dilation)
-    met = np.zeros((size, kernel), np.float32)
-    for tap in range(kernel):
-        pixels = np.arange(count) * stride + tap * dilation - pads[0]
-        met[pixels[(pixels >= 0) & (pixels < size)], tap] = 1
-    return met
-
-
-def expected(node: IntegerNode, weight: Array, means: Doubles) -> Doubles:
-    """Return the mean of ``W x`` per output channel, shape (O,)."""
-    if node.op == "Gemm":
-        return np.asarray(weight.astype(np.float64) @ means)
-    group = node.integer("group")
-    grouped = weight.astype(np.float64).reshape(group, weight.shape[0] // group, -1)
-    return np.asarray(np.einsum("gok,gk->go", grouped, means.reshape(group, -1)).ravel())
 
 
 def float_side(
@@ -101,46 +51,26 @@ def float_side(
     return FloatSide(weights, totals)
 
 
-def correct(
-    graph: IntegerGraph, side: FloatSide, frames: Sequence[Frame], progress: Callable[[], None] = lambda: None
-) -> IntegerGraph:
-    """Return ``graph`` with corrected biases.
+def corrected_bias(graph: IntegerGraph, node: IntegerNode, side: FloatSide, inputs: Sequence[Array]) -> Array:
+    """Return the int32 bias of ``node`` on which its mean outputs are those of the float model.
 
     Args:
-        graph: The integer graph.
+        graph: The integer graph, with the layer's final weights.
+        node: A Conv, ConvTranspose or Gemm.
         side: Result of `float_side` on the same frames.
-        frames: uint8 (H, W, C); some tens are enough. All are carried through the graph side by side.
-        progress: Called once a node.
+        inputs: The layer's uint8 inputs, one array a frame.
     """
-    remaining = Counter(name for node in graph.nodes for name in node.inputs)
-    values: dict[str, list[Array]] = {graph.inputs[0]: [frame[None] for frame in frames]}
-    constants = dict(graph.constants)
-    for node in graph.nodes:
-        if node.name in side.means:
-            constants[node.inputs[2]] = _corrected_bias(graph, node, side, values[node.inputs[0]])
-        values[node.output] = _run(replace(graph, constants=constants), node, values)
-        for name in node.inputs:
-            remaining[name] -= 1
-            if not remaining[name]:
-                values.pop(name, None)
-        progress()
-    return replace(graph, constants=constants)
-
-
-def _corrected_bias(graph: IntegerGraph, node: IntegerNode, side: FloatSide, inputs: Sequence[Array]) -> Array:
     x, weight, bias = (graph.spec(name) for name in node.inputs)
-    integers = graph.constants[weight.name]
     offsets = (array.astype(np.float32) - np.float32(x.grid.zero_point) for array in inputs)
     total = sum(tap_means(node, offset, weight.shape[2:]) for offset in offsets)
     means = np.asarray(total, np.float64) * x.grid.scale[0] / len(inputs)
     wanted = expected(node, side.weights[node.name], side.means[node.name])
-    error = wanted - expected(node, dequantise(integers, weight.grid), means)
+    error = wanted - expected(node, dequantise(graph.constants[weight.name], weight.grid), means)
     real = dequantise(graph.constants[bias.name], bias.grid).astype(np.float64) + error
     return quantise(real, bias.grid, "int32")
 
 
-def _run(graph: IntegerGraph, node: IntegerNode, values: Mapping[str, list[Array]]) -> list[Array]:
-    single = graph.single(node)
-    columns = [values[name] for name in single.inputs]
-    with artefact.opened("onnxruntime", single, threads=2) as engine:
-        return [engine.run(arrays)[0] for arrays in zip(*columns, strict=True)]
+def expected(node: IntegerNode, weight: Array, means: Doubles) -> Doubles:
+    """Return the mean of ``W x`` per output channel, shape (O,); ``means`` is what `tap_means` gives."""
+    matrix = rows(node, weight).astype(np.float64)
+    return np.asarray(np.einsum("gok,gk->go", matrix, means.reshape(len(matrix), -1)).ravel())

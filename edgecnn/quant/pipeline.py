@@ -11,9 +11,10 @@ import onnx_ir as ir
 
 from edgecnn import plugins
 from edgecnn.integer_graph import IntegerGraph
-from edgecnn.quant import bias_correction
+from edgecnn.quant import bias_correction, layerwise
 from edgecnn.quant.calibrate import Frame, collect
 from edgecnn.quant.float_graph import read
+from edgecnn.quant.matrices import WEIGHTED
 from edgecnn.quant.placement import Placement, place
 from edgecnn.quant.quantise import float_parameters, to_integers
 from edgecnn.quant.statistics import Statistics
@@ -21,8 +22,8 @@ from edgecnn.recipe import Recipe
 
 Progress = Callable[[str], None]
 OBSERVERS = "edgecnn.quant.observers"
-# Biases are means over whole maps: some tens of images settle them.
-BIAS_IMAGES = 32
+# Biases and second moments are means over whole maps: some tens of images settle them.
+LAYERWISE_IMAGES = 32
 MADE_UP_RANGE = (-1.0, 1.0)
 
 
@@ -63,15 +64,19 @@ def quantise(
     graph = read(model)
     placement = place(graph)
     observer = plugins.load(OBSERVERS, recipe.activation_observer)
-    kept = _Kept(frames, BIAS_IMAGES if recipe.bias_correction else 0)
+    layerwise_wanted = recipe.bias_correction or recipe.rounding != "nearest"
+    kept = _Kept(frames, LAYERWISE_IMAGES if layerwise_wanted else 0)
     seen_as = {name: placement.copies.get(name, name) for name in placement.own}
     names = list(dict.fromkeys(seen_as.values()))
     statistics = collect(model, names, kept, lambda: progress("calibrating"))
     ranges = {name: observer.choose(statistics[source], recipe.percentile) for name, source in seen_as.items()}
     integers = to_integers(graph, placement, ranges, weight_bits, recipe.weight_range)
-    if recipe.bias_correction:
-        side = bias_correction.float_side(model, integers, _float_weights(placement, integers), kept.first)
-        integers = bias_correction.correct(integers, side, kept.first, lambda: progress("correcting biases"))
+    if layerwise_wanted:
+        shown = layerwise.frames_that_fit(integers, kept.first)
+        side = bias_correction.float_side(model, integers, _float_weights(placement, integers), shown)
+        integers = layerwise.refine(
+            integers, side, shown, recipe.rounding, recipe.bias_correction, weight_bits, lambda: progress("rounding")
+        )
     return Quantised(integers, statistics, kept.count)
 
 
@@ -99,6 +104,6 @@ class _Kept:
 
 
 def _float_weights(placement: Placement, graph: IntegerGraph) -> dict[str, npt.NDArray[np.float32]]:
-    weighted = {node.name for node in graph.nodes if node.op in bias_correction.WEIGHTED}
+    weighted = {node.name for node in graph.nodes if node.op in WEIGHTED}
     nodes = [node for node in placement.nodes if node.name in weighted]
     return {node.name: float_parameters(node)[0] for node in nodes}

@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from edgecnn.affine import dequantise
-from edgecnn.integer_graph import IntegerNode
 from edgecnn.passes.float_difference import FloatModel
-from edgecnn.quant.bias_correction import expected, tap_means
 from edgecnn.quant.pipeline import quantise
 from edgecnn.recipe import Recipe
 from edgecnn.runtime.engines.reference import run_graph
@@ -18,27 +16,6 @@ from tests.quant.networks import SmallMobileNet, float_outputs, in_normal_form, 
 
 COARSE = Recipe("coarse", "", "minmax", "minmax", False)
 CORRECTED = Recipe("corrected", "", "minmax", "minmax", True)
-CONV = {"strides": (2, 1), "pads": (1, 0, 1, 2), "dilations": (1, 2)}
-
-
-@pytest.mark.parametrize("group", [1, 2, 4])
-def test_taps_and_expected_values_are_the_mean_of_the_convolution(group):
-    rng = np.random.default_rng(group)
-    x = rng.standard_normal((1, 4, 9, 10)).astype(np.float32)
-    weight = rng.standard_normal((8, 4 // group, 3, 2)).astype(np.float32)
-    node = IntegerNode("n", "Conv", ("x", "w", "b"), "y", {**CONV, "group": group})
-    padded = nn.functional.pad(torch.from_numpy(x), (0, 2, 1, 1))
-    wanted = nn.functional.conv2d(padded, torch.from_numpy(weight), None, (2, 1), 0, (1, 2), group)
-    means = tap_means(node, x, weight.shape[2:])
-    assert means.shape == (4, 3, 2)
-    np.testing.assert_allclose(expected(node, weight, means), wanted.mean((0, 2, 3)).numpy(), atol=1e-5)
-
-
-def test_taps_of_a_gemm():
-    rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((1, 7, 5)).astype(np.float32), rng.standard_normal((3, 5)).astype(np.float32)
-    node = IntegerNode("n", "Gemm", ("x", "w", "b"), "y")
-    np.testing.assert_allclose(expected(node, weight, tap_means(node, x, ())), (x @ weight.T).mean((0, 1)), atol=1e-6)
 
 
 @pytest.fixture(scope="module")

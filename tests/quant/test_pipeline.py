@@ -111,7 +111,7 @@ def test_progress_is_told_by_stage(model):
     stages: list[str] = []
     quantise(model, pictures(2), BEST, progress=stages.append)
     assert stages[:2] == ["calibrating"] * 2
-    assert set(stages[2:]) == {"correcting biases"}
+    assert set(stages[2:]) == {"rounding"}
 
 
 @pytest.mark.parametrize("observer", ["minmax", "percentile", "mse", "entropy"])

@@ -1,0 +1,110 @@
+"""Round weights and correct biases layer by layer, each on what the layers before it really give.
+
+The graph is walked in order of execution, all frames side by side. When a layer's turn comes, the layers before it are
+final, so its inputs are those that it will see on the device.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edgecnn.export import artefact
+from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
+from edgecnn.quant import gptq
+from edgecnn.quant.bias_correction import FloatSide, corrected_bias
+from edgecnn.quant.calibrate import Frame
+from edgecnn.quant.matrices import WEIGHTED, channels, from_rows, rows, second_moments
+
+LIVE_BYTES = 2**28
+"""What the frames may hold at a time, all of them together."""
+COLUMNS_PER_INPUT = 2
+FEWEST_POSITIONS = 64
+
+
+def frames_that_fit(graph: IntegerGraph, frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Return as many frames as `LIVE_BYTES` allow to be walked through ``graph`` side by side, at least one."""
+    return frames[: max(1, LIVE_BYTES // _largest_frontier(graph))]
+
+
+def _largest_frontier(graph: IntegerGraph) -> int:
+    """Return how many bytes of activations are alive at a time, at most, for one frame."""
+    sizes = {spec.name: int(np.prod(spec.shape)) for spec in graph.activations()}
+    live = largest = sizes[graph.inputs[0]]
+    for node, dying in _lifetimes(graph):
+        live += sizes[node.output]
+        largest = max(largest, live)
+        live -= sum(sizes[name] for name in dying)
+    return largest
+
+
+def _lifetimes(graph: IntegerGraph) -> Iterator[tuple[IntegerNode, list[str]]]:
+    """Yield every node with the activations that nobody reads after it."""
+    remaining = Counter(name for node in graph.nodes for name in node.inputs if name not in graph.constants)
+    for node in graph.nodes:
+        remaining.subtract(name for name in node.inputs if name in remaining)
+        yield node, [name for name in dict.fromkeys(node.inputs) if remaining.get(name) == 0]
+
+
+def refine(
+    graph: IntegerGraph,
+    side: FloatSide,
+    frames: Sequence[Frame],
+    rounding: str,
+    correct: bool,
+    weight_bits: int = 8,
+    progress: Callable[[], None] = lambda: None,
+) -> IntegerGraph:
+    """Return ``graph`` with other weights and biases; its grids stay.
+
+    Args:
+        graph: The integer graph.
+        side: Result of `edgecnn.quant.bias_correction.float_side` on the same frames.
+        frames: uint8 (H, W, C); some tens are enough.
+        rounding: ``"gptq"``, or ``"nearest"`` to leave the weights.
+        correct: Whether to correct biases.
+        weight_bits: 8, or fewer where the target narrows the grid.
+        progress: Called once a node.
+    """
+    values: dict[str, list[Array]] = {graph.inputs[0]: [frame[None] for frame in frames]}
+    for node, dying in _lifetimes(graph):
+        if node.op in WEIGHTED:
+            inputs = values[node.inputs[0]]
+            if rounding == "gptq":
+                weight = _rounded(graph, node, side.weights[node.name], inputs, weight_bits)
+                graph = _with(graph, node.inputs[1], weight)
+            if correct and node.name in side.means:
+                graph = _with(graph, node.inputs[2], corrected_bias(graph, node, side, inputs))
+        values[node.output] = _run(graph, node, values)
+        for name in dying:
+            del values[name]
+        progress()
+    return graph
+
+
+def _with(graph: IntegerGraph, name: str, constant: Array) -> IntegerGraph:
+    return replace(graph, constants={**graph.constants, name: constant})
+
+
+def _rounded(graph: IntegerGraph, node: IntegerNode, weight: Array, inputs: Sequence[Array], bits: int) -> Array:
+    """Round the float ``weight`` of a layer to the grid that it has in ``graph``."""
+    spec, x = graph.spec(node.inputs[1]), graph.spec(node.inputs[0]).grid
+    steps = rows(node, weight).astype(np.float64) / channels(node, spec.grid.scales.astype(np.float64))
+    size = steps.shape[2]
+    parts = -(-size // gptq.LARGEST)
+    result = np.empty_like(steps)
+    most = max(FEWEST_POSITIONS, COLUMNS_PER_INPUT * size // len(inputs))
+    moments = second_moments(node, inputs, spec.shape[2:], x.zero_point, most)
+    for part in np.array_split(np.arange(size), parts):
+        result[:, :, part] = gptq.round_rows(steps[:, :, part], moments[:, part[:, None], part], 2 ** (bits - 1) - 1)
+    return from_rows(node, result.astype(np.int8), spec.shape)
+
+
+def _run(graph: IntegerGraph, node: IntegerNode, values: Mapping[str, list[Array]]) -> list[Array]:
+    single = graph.single(node)
+    batches = [values[name] for name in single.inputs]
+    with artefact.opened("onnxruntime", single, threads=2) as engine:
+        return [engine.run(arrays)[0] for arrays in zip(*batches, strict=True)]

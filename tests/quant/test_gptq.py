@@ -1,0 +1,61 @@
+"""Rounding with the errors carried on."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecnn.quant.gptq import round_rows
+
+
+def correlated(seed: int, size: int, groups: int = 1) -> np.ndarray:
+    """Return second moments (groups, size, size) of inputs that have much in common."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((groups, 400, size)) * 0.3 + rng.standard_normal((groups, 400, 1))
+    return x.transpose(0, 2, 1) @ x / 400
+
+
+def output_error(weight: np.ndarray, rounded: np.ndarray, moments: np.ndarray) -> float:
+    difference = weight - rounded
+    return float(np.einsum("gok,gkl,gol->", difference, moments, difference))
+
+
+def test_unrelated_inputs_are_rounded_to_nearest():
+    weight = np.random.default_rng(0).uniform(-127, 127, (2, 5, 9))
+    np.testing.assert_array_equal(round_rows(weight, np.eye(9)[None].repeat(2, 0) * 4.0, 127), np.rint(weight))
+
+
+@given(seed=st.integers(0, 10**6), size=st.integers(2, 300), groups=st.integers(1, 3))
+def test_the_error_at_the_output_falls(seed, size, groups):
+    weight = np.random.default_rng(seed).uniform(-100, 100, (groups, 40, size))
+    moments = correlated(seed, size, groups)
+    rounded = round_rows(weight, moments, 127)
+    assert np.array_equal(rounded, np.rint(rounded))
+    assert output_error(weight, rounded, moments) <= output_error(weight, np.rint(weight), moments)
+
+
+def test_three_weights_come_near_the_best_of_all_roundings():
+    weight, moments = np.random.default_rng(3).uniform(-5, 5, (1, 200, 3)), correlated(3, 3)
+    corners = [np.floor(weight) + np.asarray(corner) for corner in itertools.product((0, 1), repeat=3)]
+    errors = [np.einsum("gok,gkl,gol->go", weight - item, moments, weight - item) for item in corners]
+    best, nearest = float(np.min(errors, axis=0).sum()), output_error(weight, np.rint(weight), moments)
+    got = output_error(weight, round_rows(weight, moments, 127), moments)
+    assert got - best < 0.35 * (nearest - best)
+
+
+@pytest.mark.parametrize("top", [127, 63])
+def test_nothing_leaves_the_range(top):
+    weight = np.random.default_rng(1).uniform(-200, 200, (1, 8, 20))
+    assert np.abs(round_rows(weight, correlated(1, 20), top)).max() == top
+
+
+def test_dead_inputs_and_a_dead_layer():
+    weight, moments = np.random.default_rng(2).uniform(-9, 9, (1, 4, 6)), correlated(2, 6)
+    moments[:, 2], moments[:, :, 2] = 0, 0
+    rounded = round_rows(weight, moments, 127)
+    np.testing.assert_array_equal(rounded[:, :, 2], np.rint(weight[:, :, 2]))
+    np.testing.assert_array_equal(round_rows(weight, np.zeros((1, 6, 6)), 127), np.rint(weight))
