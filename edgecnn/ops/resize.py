@@ -32,13 +32,14 @@ def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) 
     """Resample the integers; a bilinear result is rounded once."""
     values = inputs[0].values
     for axis, size in zip((2, 3), node.ints("sizes"), strict=True):
-        values = _along(node, values, axis, size)
+        values = resample(node, values, axis, size)
     # Interpolating to twice the size gives sixteenths, and many ties: the rule must be the same everywhere, and integer
     # kernels (XNNPACK) round half up.
     return saturate(np.floor(values.astype(np.float32) + np.float32(0.5)), output.dtype)
 
 
-def _along(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
+def resample(node: IntegerNode, values: Array, axis: int, size: int) -> Array:
+    """Resample ``values`` along one axis to ``size``; bilinear results are not rounded."""
     length = values.shape[axis]
     position = _positions(node.text("coordinates"), length, size)
     if node.text("mode") == "nearest":

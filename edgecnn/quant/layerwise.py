@@ -15,7 +15,7 @@ import numpy as np
 from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.quant import gptq
-from edgecnn.quant.bias_correction import FloatSide, corrected_bias
+from edgecnn.quant.bias_correction import Wanted, corrected_bias
 from edgecnn.quant.calibrate import Frame
 from edgecnn.quant.matrices import WEIGHTED, channels, from_rows, rows, second_moments
 
@@ -51,10 +51,10 @@ def _lifetimes(graph: IntegerGraph) -> Iterator[tuple[IntegerNode, list[str]]]:
 
 def refine(
     graph: IntegerGraph,
-    side: FloatSide,
+    weights: Mapping[str, Array],
     frames: Sequence[Frame],
     rounding: str,
-    correct: bool,
+    wanted: Wanted | None,
     weight_bits: int = 8,
     progress: Callable[[], None] = lambda: None,
 ) -> IntegerGraph:
@@ -62,10 +62,10 @@ def refine(
 
     Args:
         graph: The integer graph.
-        side: Result of `edgecnn.quant.bias_correction.float_side` on the same frames.
+        weights: The float weights by node name.
         frames: uint8 (H, W, C); some tens are enough.
         rounding: ``"gptq"``, or ``"nearest"`` to leave the weights.
-        correct: Whether to correct biases.
+        wanted: Result of `edgecnn.quant.bias_correction.float_outputs` on the same frames; None to leave the biases.
         weight_bits: 8, or fewer where the target narrows the grid.
         progress: Called once a node.
     """
@@ -74,10 +74,11 @@ def refine(
         if node.op in WEIGHTED:
             inputs = values[node.inputs[0]]
             if rounding == "gptq":
-                weight = _rounded(graph, node, side.weights[node.name], inputs, weight_bits)
+                weight = _rounded(graph, node, weights[node.name], inputs, weight_bits)
                 graph = _with(graph, node.inputs[1], weight)
-            if correct and node.name in side.means:
-                graph = _with(graph, node.inputs[2], corrected_bias(graph, node, side, inputs))
+            if wanted is not None:
+                outputs = _run(graph, node, values)
+                graph = _with(graph, node.inputs[2], corrected_bias(graph, node, wanted, outputs))
         values[node.output] = _run(graph, node, values)
         for name in dying:
             del values[name]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.integer_graph import Array, IntegerNode
-from edgecnn.windows import output_size, pad_map, windows
+from edgecnn.windows import pad_map, windows
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 Doubles = npt.NDArray[np.float64]
@@ -42,46 +42,6 @@ def channels(node: IntegerNode, values: Array) -> Array:
     """Return one value per output channel, (O,), as (groups, O / groups, 1), to go with `rows`."""
     group = 1 if node.op == "Gemm" else node.integer("group")
     return values.reshape(group, -1, 1)
-
-
-def tap_means(node: IntegerNode, values: Array, kernel: Sequence[int]) -> Doubles:
-    """Return the mean input that every weight of a channel meets.
-
-    Args:
-        node: A node of `WEIGHTED`.
-        values: Real inputs, (1, C, H, W) or (..., K).
-        kernel: Spatial size of the weight, empty for a Gemm.
-
-    Returns:
-        float64 of shape (C, kh, kw), or (K,) for a Gemm.
-    """
-    if node.op == "Gemm":
-        return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0), np.float64)
-    if node.op == "ConvTranspose":
-        # Each pixel goes through every tap once, and there are stride times stride outputs a pixel.
-        means = values[0].mean(axis=(1, 2), dtype=np.float64) / np.prod(node.ints("strides"))
-        return np.broadcast_to(means[:, None, None], (means.size, *kernel)).copy()
-    pads, strides, dilations = node.ints("pads"), node.ints("strides"), node.ints("dilations")
-    met = [
-        _met(values.shape[2 + axis], kernel[axis], strides[axis], (pads[axis], pads[axis + 2]), dilations[axis])
-        for axis in (0, 1)
-    ]
-    # Sum over the pixels that a tap meets: rows times map times columns, two small matrix products a channel.
-    totals = met[0].T @ (values[0] @ met[1])
-    count = np.prod(
-        [output_size(values.shape[2 + i], kernel[i], strides[i], pads[i], pads[i + 2], dilations[i]) for i in (0, 1)]
-    )
-    return np.asarray(totals, np.float64) / float(count)
-
-
-def _met(size: int, kernel: int, stride: int, pads: tuple[int, int], dilation: int) -> npt.NDArray[np.float32]:
-    """Return 1 where a tap of the kernel meets a pixel at some position of the window, shape (size, kernel)."""
-    count = output_size(size, kernel, stride, *pads, dilation)
-    met = np.zeros((size, kernel), np.float32)
-    for tap in range(kernel):
-        pixels = np.arange(count) * stride + tap * dilation - pads[0]
-        met[pixels[(pixels >= 0) & (pixels < size)], tap] = 1
-    return met
 
 
 def columns(node: IntegerNode, values: npt.NDArray[np.float32], kernel: Sequence[int], most: int) -> Array:
@@ -134,4 +94,5 @@ def second_moments(
     if node.op != "ConvTranspose":
         return moments
     taps = int(np.prod(kernel))
-    return np.einsum("gij,st->gisjt", moments, np.eye(taps)).reshape(len(moments), moments.shape[1] * taps, -1)
+    spread: Doubles = np.einsum("gij,st->gisjt", moments, np.eye(taps))
+    return spread.reshape(len(moments), moments.shape[1] * taps, -1)

@@ -1,8 +1,9 @@
-"""Calibrate, choose ranges, turn to integers, correct biases: the whole quantiser in order."""
+"""Equalise, calibrate, choose ranges, turn to integers, round, correct: the whole quantiser in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +14,23 @@ from edgecnn import plugins
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.quant import bias_correction, layerwise
 from edgecnn.quant.calibrate import Frame, collect
-from edgecnn.quant.float_graph import read
+from edgecnn.quant.equalise import equalise
+from edgecnn.quant.float_graph import FloatGraph, read
+from edgecnn.quant.judge import Judge
 from edgecnn.quant.matrices import WEIGHTED
-from edgecnn.quant.placement import Placement, place
+from edgecnn.quant.placement import Placement, Range, place
 from edgecnn.quant.quantise import float_parameters, to_integers
+from edgecnn.quant.search import Start, choose, search
 from edgecnn.quant.statistics import Statistics
+from edgecnn.quant.tuning import can_tune, tune
 from edgecnn.recipe import Recipe
 
 Progress = Callable[[str], None]
 OBSERVERS = "edgecnn.quant.observers"
-# Biases and second moments are means over whole maps: some tens of images settle them.
-LAYERWISE_IMAGES = 32
+# Means over whole maps: some tens of images settle biases, second moments and the ranges of channels.
+FIRST_IMAGES = 32
+JUDGING_IMAGES = 64
+TUNING_IMAGES = 512
 MADE_UP_RANGE = (-1.0, 1.0)
 
 
@@ -61,23 +68,85 @@ def quantise(
     Raises:
         CalibrationError: If there is no frame, or a tensor is not finite on one.
     """
+    is_judged = recipe.judged or recipe.trials > 1 or recipe.tuning_passes > 0
+    kept = _Kept(frames, max(FIRST_IMAGES + JUDGING_IMAGES * is_judged, TUNING_IMAGES * (recipe.tuning_passes > 0)))
+    stream = iter(kept)
+    if recipe.equalise:
+        progress("equalising")
+        stream = itertools.chain(list(itertools.islice(stream, FIRST_IMAGES)), stream)
+        equalise(model, kept.frames[:FIRST_IMAGES])
     graph = read(model)
     placement = place(graph)
-    observer = plugins.load(OBSERVERS, recipe.activation_observer)
-    layerwise_wanted = recipe.bias_correction or recipe.rounding != "nearest"
-    kept = _Kept(frames, LAYERWISE_IMAGES if layerwise_wanted else 0)
     seen_as = {name: placement.copies.get(name, name) for name in placement.own}
-    names = list(dict.fromkeys(seen_as.values()))
-    statistics = collect(model, names, kept, lambda: progress("calibrating"))
-    ranges = {name: observer.choose(statistics[source], recipe.percentile) for name, source in seen_as.items()}
-    integers = to_integers(graph, placement, ranges, weight_bits, recipe.weight_range)
-    if layerwise_wanted:
-        shown = layerwise.frames_that_fit(integers, kept.first)
-        side = bias_correction.float_side(model, integers, _float_weights(placement, integers), shown)
-        integers = layerwise.refine(
-            integers, side, shown, recipe.rounding, recipe.bias_correction, weight_bits, lambda: progress("rounding")
+    statistics = collect(model, list(dict.fromkeys(seen_as.values())), stream, lambda: progress("calibrating"))
+    of_tensors = {name: statistics[source] for name, source in seen_as.items()}
+    shown, held_out = _split(kept.frames)
+    quantiser = _Quantiser(model, graph, placement, recipe, weight_bits, shown)
+    start = Start(_ranges(recipe.activation_observer, recipe, of_tensors), recipe.bias_correction)
+    if not is_judged:
+        integers = quantiser(start.ranges, start.correct, lambda: progress("rounding"))
+        return Quantised(integers, statistics, kept.count)
+    judge = Judge(model, held_out)
+    plain = _ranges("minmax", recipe, of_tensors)
+    found = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
+    found = search(quantiser, found, judge, recipe.trials, recipe.seed, lambda: progress("searching"))
+    integers = found.graph
+    if recipe.tuning_passes and can_tune(integers):
+        trained_on = [frame for frame in kept.frames if not any(frame is other for other in held_out)]
+        integers = tune(
+            integers,
+            model,
+            trained_on,
+            judge,
+            recipe.tuning_passes,
+            recipe.seed,
+            weight_bits,
+            lambda: progress("tuning"),
         )
     return Quantised(integers, statistics, kept.count)
+
+
+def _ranges(observer: str, recipe: Recipe, statistics: Mapping[str, Statistics]) -> dict[str, Range]:
+    choose_range = plugins.load(OBSERVERS, observer).choose
+    return {name: choose_range(item, recipe.percentile) for name, item in statistics.items()}
+
+
+def _split(frames: Sequence[Frame]) -> tuple[Sequence[Frame], Sequence[Frame]]:
+    """Return the frames to round on and those to judge on; of few frames two thirds and a third, of one the same."""
+    rounding = max(min(FIRST_IMAGES, len(frames) * 2 // 3), 1)
+    return frames[:rounding], frames[rounding : rounding + JUDGING_IMAGES] or frames
+
+
+class _Quantiser:
+    """Turns ranges into an integer graph, as the recipe says."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        graph: FloatGraph,
+        placement: Placement,
+        recipe: Recipe,
+        weight_bits: int,
+        frames: Sequence[Frame],
+    ) -> None:
+        self._graph, self._placement, self._recipe, self._bits = graph, placement, recipe, weight_bits
+        self._model, self._frames = model, frames
+        self._wanted: bias_correction.Wanted | None = None
+
+    def __call__(
+        self, ranges: Mapping[str, Range], correct: bool, progress: Callable[[], None] = lambda: None
+    ) -> IntegerGraph:
+        recipe = self._recipe
+        integers = to_integers(self._graph, self._placement, ranges, self._bits, recipe.weight_range)
+        if recipe.rounding == "nearest" and not correct:
+            return integers
+        shown = layerwise.frames_that_fit(integers, self._frames)
+        if correct and self._wanted is None:
+            self._wanted = bias_correction.float_outputs(self._model, integers, shown)
+        weights = _float_weights(self._placement, integers)
+        return layerwise.refine(
+            integers, weights, shown, recipe.rounding, self._wanted if correct else None, self._bits, progress
+        )
 
 
 def draft(model: ir.Model) -> IntegerGraph:
@@ -91,14 +160,14 @@ class _Kept:
     """Passes frames on, counts them and keeps the first few."""
 
     def __init__(self, frames: Iterable[Frame], keep: int) -> None:
-        self._frames, self._keep = frames, keep
-        self.first: list[Frame] = []
+        self._source, self._keep = frames, keep
+        self.frames: list[Frame] = []
         self.count = 0
 
     def __iter__(self) -> Iterator[Frame]:
-        for frame in self._frames:
+        for frame in self._source:
             if self.count < self._keep:
-                self.first.append(frame.copy())
+                self.frames.append(frame.copy())
             self.count += 1
             yield frame
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from edgecnn.affine import dequantise
+from edgecnn.integer_graph import IntegerGraph, IntegerNode
 from edgecnn.passes.float_difference import FloatModel
+from edgecnn.quant.bias_correction import corrected_bias
 from edgecnn.quant.pipeline import quantise
 from edgecnn.recipe import Recipe
 from edgecnn.runtime.engines.reference import run_graph
+from edgecnn.tensor import QuantParams, TensorSpec
 from tests.quant.networks import SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled
 
 COARSE = Recipe("coarse", "", "minmax", "minmax", False)
@@ -66,21 +71,39 @@ def test_correction_touches_biases_alone(model):
 
 
 def test_the_second_of_two_layers_by_hand():
-    """1x1 convolutions: the error is W E[x] - W' E[x'], with x' what the quantised first layer gives."""
+    """Without clamps, what is added is the mean of float outputs less that of the integer outputs."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1))
     model, frames = in_normal_form(network, size=6), pictures(3, 6)
     graph, corrected = (quantise(model, frames, recipe, weight_bits=4).graph for recipe in (COARSE, CORRECTED))
-    first, second = (node for node in graph.nodes if node.op == "Conv")
-    real = network[1].weight.detach().numpy()
-
-    runner = FloatModel(model, outputs=[first.output])
+    _, second = (node for node in graph.nodes if node.op == "Conv")
+    # The second layer's own bias as it was, on what the corrected first layer gives.
+    bias = second.inputs[2]
+    before = replace(corrected, constants={**corrected.constants, bias: graph.constants[bias]})
+    grid = graph.spec(second.output).grid
+    runner = FloatModel(model, outputs=[second.output])
     wanted = np.mean([runner({"frame": frame[None]})[0].mean((0, 2, 3)) for frame in frames], axis=0)
-    integers = [run_graph(corrected, [frame[None]])[first.output] for frame in frames]
-    got = np.mean([dequantise(item, graph.spec(first.output).grid).mean((0, 2, 3)) for item in integers], axis=0)
-    weight, bias = second.inputs[1:]
-    rounded = dequantise(graph.constants[weight], graph.spec(weight).grid)
-    error = real[:, :, 0, 0] @ wanted - rounded[:, :, 0, 0] @ got
-    before, after = (dequantise(item.constants[bias], item.spec(bias).grid) for item in (graph, corrected))
-    np.testing.assert_allclose(after - before, error, atol=2 * graph.spec(bias).grid.scales.max())
-    assert np.abs(error).min() > 4 * graph.spec(bias).grid.scales.max()
+    integers = [run_graph(before, [frame[None]])[second.output] for frame in frames]
+    error = wanted - np.mean([dequantise(item, grid).mean((0, 2, 3)) for item in integers], axis=0)
+    moved = dequantise(corrected.constants[bias], graph.spec(bias).grid) - dequantise(
+        graph.constants[bias], graph.spec(bias).grid
+    )
+    np.testing.assert_allclose(moved, error, atol=2 * graph.spec(bias).grid.scales.max())
+    assert np.abs(error).max() > 4 * graph.spec(bias).grid.scales.max()
+
+
+def test_behind_a_clamp_only_what_the_bias_can_change_counts():
+    """Half of the positions are shut in both models: they say nothing, and do not dilute the error of the others."""
+    node = IntegerNode("n", "Conv", ("x", "w", "b"), "y")
+    grid, fine = QuantParams.per_tensor(0.1, 0), QuantParams.per_channel([0.001], 0)
+    tensors = {
+        "x": TensorSpec("x", (1, 1, 1, 4), "uint8", grid),
+        "w": TensorSpec("w", (1, 1, 1, 1), "int8", QuantParams.per_channel([0.01], 0)),
+        "b": TensorSpec("b", (1,), "int32", fine),
+        "y": TensorSpec("y", (1, 1, 1, 4), "uint8", grid),
+    }
+    constants = {"w": np.ones((1, 1, 1, 1), np.int8), "b": np.zeros(1, np.int32)}
+    graph = IntegerGraph("g", ("x",), ("y",), (node,), tensors, constants)
+    outputs = [np.asarray([[[[0, 0, 10, 20]]]], np.uint8)]
+    wanted = {"y": [np.asarray([[-0.5, 0.0, 1.4, 2.4]], np.float32)]}
+    assert corrected_bias(graph, node, wanted, outputs).tolist() == [400]

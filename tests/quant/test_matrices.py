@@ -8,12 +8,10 @@ import torch
 from torch import nn
 
 from edgecnn.integer_graph import IntegerNode
-from edgecnn.quant.bias_correction import expected
-from edgecnn.quant.matrices import columns, from_rows, rows, second_moments, tap_means
+from edgecnn.quant.matrices import columns, from_rows, rows, second_moments
 
 EVERY = 10**6
 CONV = {"strides": (2, 1), "pads": (1, 0, 1, 2), "dilations": (1, 2)}
-GEMM = IntegerNode("n", "Gemm", ("x", "w", "b"), "y")
 
 
 def convolution(group: int) -> tuple[IntegerNode, np.ndarray, np.ndarray, np.ndarray]:
@@ -61,20 +59,6 @@ def test_rows_times_columns_are_the_taps_of_a_transposed_convolution(group):
 def test_rows_can_be_undone(case):
     node, _, weight, _ = case
     np.testing.assert_array_equal(from_rows(node, rows(node, weight), weight.shape), weight)
-
-
-@pytest.mark.parametrize("case", [convolution(1), convolution(2), convolution(4), transposed(1), transposed(2)])
-def test_taps_and_expected_values_are_the_mean_of_the_layer(case):
-    node, x, weight, wanted = case
-    means = tap_means(node, x, weight.shape[2:])
-    assert means.shape == (4, *weight.shape[2:])
-    np.testing.assert_allclose(expected(node, weight, means), np.asarray(wanted).mean((0, 2, 3)), atol=1e-5)
-
-
-def test_taps_of_a_gemm():
-    rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((1, 7, 5)).astype(np.float32), rng.standard_normal((3, 5)).astype(np.float32)
-    np.testing.assert_allclose(expected(GEMM, weight, tap_means(GEMM, x, ())), (x @ weight.T).mean((0, 1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("group", [1, 4])

@@ -1,0 +1,160 @@
+"""The integer graph as a torch module: the same numbers, with gradients.
+
+Activations and weights are real values on their grids. Rounding has the gradient 1, saturation 0: the straight-through
+estimator of Bengio et al. 2013, "Estimating or Propagating Gradients Through Stochastic Neurons".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from edgecnn.affine import along, dequantise, saturate
+from edgecnn.integer_graph import IntegerGraph, IntegerNode
+from edgecnn.quant.calibrate import Frame
+from edgecnn.quant.differentiable import FUNCTIONS
+from edgecnn.quant.matrices import WEIGHTED
+from edgecnn.quant.placement import module_of
+
+# Operators that read and write the same grid but compute new values on it.
+ROUNDING = ("AveragePool", "Resize", "Pad")
+
+TIE = 1e-3
+"""In steps: lifts ties, which a Resize rounds up."""
+
+
+class _OnGrid(torch.autograd.Function):
+    """Round to a grid and saturate. Keeps one byte an element for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, zero_point: int) -> Tensor:
+        steps = x / scale
+        integers = steps.round().clamp_(-zero_point, 255 - zero_point)
+        ctx.save_for_backward((steps - integers).abs_() <= 0.5)
+        return integers * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None
+
+
+class _Rounded(torch.autograd.Function):
+    """Round, saturate; the gradient passes."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, steps: Tensor, top: int) -> Tensor:
+        return steps.round().clamp(-top, top)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+_on_grid: Callable[..., Tensor] = _OnGrid.apply
+_rounded: Callable[..., Tensor] = _Rounded.apply
+
+
+class Simulation(nn.Module):
+    """An integer graph that can be tuned.
+
+    Attributes:
+        steps: Weights in steps of their grids, by node name; near an integer, which is what counts.
+        shifts: What is added to biases, in steps of the output's grid, by node name.
+    """
+
+    def __init__(self, graph: IntegerGraph, weight_bits: int = 8) -> None:
+        super().__init__()
+        self.graph = graph
+        self._top = 2 ** (weight_bits - 1) - 1
+        self._nodes = [_in_real_values(graph, node) for node in graph.nodes if node.op in FUNCTIONS]
+        layers = [node for node in graph.nodes if node.op in WEIGHTED]
+        self._keys = {node.name: f"layer{index}" for index, node in enumerate(layers)}
+        self.steps = nn.ParameterDict()
+        self.shifts = nn.ParameterDict()
+        self._scales: dict[str, Tensor] = {}
+        for node in layers:
+            key, weight = self._keys[node.name], graph.spec(node.inputs[1])
+            self.steps[key] = nn.Parameter(torch.from_numpy(graph.constants[weight.name].astype(np.float32)))
+            self.shifts[key] = nn.Parameter(torch.zeros(graph.spec(node.inputs[2]).shape))
+            self._scales[key] = torch.from_numpy(along(weight.grid.scales, weight.grid.axis, len(weight.shape)).copy())
+        self._constants = {
+            name: torch.from_numpy(dequantise(array, graph.spec(name).grid)) for name, array in graph.constants.items()
+        }
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the tensors that `forward` returns: the graph's outputs, what an ArgMax reads in place of it."""
+        before = {node.output: node.inputs[0] for node in self.graph.nodes if node.op == "ArgMax"}
+        return [before.get(name, name) for name in self.graph.outputs]
+
+    def effective(self) -> dict[str, Tensor]:
+        """Return weights and biases as real values, by constant name, with gradients to the parameters."""
+        found: dict[str, Tensor] = {}
+        for node in self.graph.nodes:
+            if node.op in WEIGHTED:
+                key, (_, weight, bias) = self._keys[node.name], node.inputs
+                found[weight] = _rounded(self.steps[key], self._top) * self._scales[key]
+                found[bias] = self._constants[bias] + self.shifts[key] * self.graph.spec(node.output).grid.scale[0]
+        return found
+
+    def forward(self, frame: Frame, effective: Mapping[str, Tensor]) -> list[Tensor]:
+        """Run one frame.
+
+        Args:
+            frame: uint8 (H, W, C) at the model's size.
+            effective: Result of `effective`.
+
+        Returns:
+            Real values on the grids, float32, one tensor for each of `outputs`.
+        """
+        entry = self.graph.spec(self.graph.inputs[0])
+        values = {**self._constants, **effective, entry.name: torch.from_numpy(dequantise(frame[None], entry.grid))}
+        remaining = Counter(name for node in self._nodes for name in node.inputs)
+        remaining.update(self.outputs)
+        for node in self._nodes:
+            result = FUNCTIONS[node.op](node, *(values[name] for name in node.inputs))
+            values[node.output] = self._on_grid(node, result)
+            remaining.subtract(node.inputs)
+            for name in node.inputs:
+                if not remaining[name]:
+                    values.pop(name, None)
+        return [values[name] for name in self.outputs]
+
+    def _on_grid(self, node: IntegerNode, result: Tensor) -> Tensor:
+        if module_of(node.op).GRID == "shared" and node.op not in ROUNDING:
+            return result
+        grid = self.graph.spec(node.output).grid
+        if node.op == "Resize":
+            result = result + TIE * grid.scale[0]
+        return _on_grid(result, grid.scale[0], grid.zero_point)
+
+    def integers(self) -> IntegerGraph:
+        """Return the graph with the weights and biases as they are now."""
+        constants = dict(self.graph.constants)
+        for node in self.graph.nodes:
+            if node.op in WEIGHTED:
+                key, (_, weight, bias) = self._keys[node.name], node.inputs
+                steps = self.steps[key].detach().round().clamp(-self._top, self._top)
+                constants[weight] = steps.numpy().astype(np.int8)
+                shift = (
+                    self.shifts[key].detach().numpy().astype(np.float64) * self.graph.spec(node.output).grid.scale[0]
+                )
+                moved = np.rint(shift / self.graph.spec(bias).grid.scales)
+                constants[bias] = saturate(constants[bias] + moved, "int32")
+        return replace(self.graph, constants=constants)
+
+
+def _in_real_values(graph: IntegerGraph, node: IntegerNode) -> IntegerNode:
+    """Return ``node`` with the integers among its attributes that stand on the grid as real values."""
+    names = [name for name in ("low", "high", "value") if name in node.attributes]
+    grid = graph.spec(node.output).grid if names else None
+    real = {} if grid is None else {name: (node.integer(name) - grid.zero_point) * grid.scale[0] for name in names}
+    return replace(node, attributes={**node.attributes, **real})

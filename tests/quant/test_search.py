@@ -1,0 +1,83 @@
+"""What is kept is what the judge finds best, and it never is worse than what the search began with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from edgecnn.quant.judge import Judge
+from edgecnn.quant.pipeline import draft, quantise
+from edgecnn.quant.search import Start, choose, search
+from edgecnn.recipe import load_recipe
+from tests.quant.networks import FAST, SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled
+
+RANGES = {"a": (-1.0, 2.0), "b": (0.0, 4.0)}
+PLAIN = {"a": (-2.0, 3.0), "b": (0.0, 6.0)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return in_normal_form(settled(SmallMobileNet()))
+
+
+class Table:
+    """A quantiser and a judge for whom a graph's name is how good it is."""
+
+    def __init__(self, graph, worth) -> None:
+        self.graph, self.worth, self.asked = graph, worth, []
+
+    def __call__(self, ranges, correct):
+        self.asked.append(Start(ranges, correct))
+        return replace(self.graph, name=str(self.worth(ranges, correct)))
+
+
+def by_name(graph) -> float:
+    return float(graph.name)
+
+
+@pytest.mark.parametrize("best", [Start(RANGES, True), Start(PLAIN, True), Start(RANGES, False), Start(PLAIN, False)])
+def test_the_best_of_the_ways_is_chosen(model, best):
+    def worth(ranges, correct):
+        return (ranges == best.ranges) + (correct == best.correct)
+
+    assert choose(Table(draft(model), worth), Start(RANGES, True), PLAIN, by_name).made_of == best
+
+
+def test_equal_ranges_are_not_tried_twice(model):
+    table = Table(draft(model), lambda ranges, correct: 0)
+    assert choose(table, Start(RANGES, False), RANGES, by_name).made_of == Start(RANGES, False)
+    assert table.asked == [Start(RANGES, False)]
+
+
+def test_search_climbs_and_repeats(model):
+    def worth(ranges, correct):
+        return -abs(ranges["b"][1] - 4.4)
+
+    results = []
+    for _ in range(2):
+        table = Table(draft(model), worth)
+        start = choose(table, Start(RANGES, True), RANGES, by_name)
+        results.append(search(table, start, by_name, 40, 7))
+    assert results[0].made_of == results[1].made_of
+    assert abs(results[0].made_of.ranges["b"][1] - 4.4) < 0.1
+    assert results[0].made_of.ranges["b"][0] == 0.0
+
+
+def test_the_judge_measures_the_ratio_of_outputs(model):
+    frames = pictures(6, seed=8)
+    graph = quantise(model, pictures(8), FAST).graph
+    wanted, got = float_outputs(model, frames), integer_outputs(graph, frames)
+    clean = wanted.reshape(6, -1) - wanted.reshape(6, -1).mean(1, keepdims=True)
+    error = (got - wanted).reshape(6, -1)
+    error = error - error.mean(1, keepdims=True)
+    assert Judge(model, frames)(graph) == pytest.approx(10 * np.log10((clean**2).sum() / (error**2).sum()), abs=0.01)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_few_pictures_are_enough(model, count):
+    result = quantise(model, pictures(count), replace(load_recipe("best"), trials=1))
+    assert result.images == count
