@@ -2,84 +2,40 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn.affine import dequantise
+from edgecnn.composer.source import Source
 from edgecnn.errors import DataError
 from edgecnn.integer_graph import Array
-from edgecnn.report.accuracy import agreement, sqnr_db, wilson_interval
-from edgecnn.report.document import AccuracySection, EngineAccuracy
+from edgecnn.manifest import Manifest
+from edgecnn.passes.float_difference import FloatModel
+from edgecnn.passes.frame_input import FrameInput
+from edgecnn.passes.pipeline import normalise
+from edgecnn.report.document import AccuracySection, EngineAccuracy, TopOne
 from edgecnn.runtime.engines import Engine
+from edgecnn.runtime.evaluation.decisions import MODEL, decisions
+from edgecnn.runtime.evaluation.observe import Observer, Picture, Run
+from edgecnn.runtime.evaluation.section import DecisionsSection, Interval
+from edgecnn.runtime.evaluation.statistics import wilson_interval
 from edgecnn.tensor import TensorSpec
-from edgecnn.vision.frames import list_images
 
 Frame = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.floating[Any]]
 Predict = Callable[[Frame], Logits]
-LABEL_FILES = ("labels.csv", "val.csv")
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A picture's path and its class index, None where no label is known."""
+class Evaluation:
+    """What the export's pictures gave: in short, of every engine, and decision by decision, of the first one."""
 
-    path: Path
-    label: int | None
-
-
-def find_labelled(folder: Path, labels: Sequence[str] = ()) -> list[Labelled]:
-    """Find the pictures to evaluate on, and their classes.
-
-    Rules:
-        1. A table (`LABEL_FILES`) in the folder or beside it with columns ``image`` and ``label`` (an index, or a name
-           out of ``labels``) says both.
-        2. Else, with one sub-folder for each name in ``labels`` that occurs, the sub-folder is the class.
-        3. Else there are no labels; agreement with the float model is measured all the same.
-
-    Raises:
-        DataError: If there is no picture, or the table cannot be read or names other files or labels.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of pictures to evaluate on.")
-    for table in [place / name for place in (folder, folder.parent) for name in LABEL_FILES]:
-        if table.is_file():
-            return _from_table(table, folder, labels)
-    index = {name: number for number, name in enumerate(labels)}
-    paths = list_images(folder)
-    return [Labelled(path, index.get(path.relative_to(folder).parts[0])) for path in paths]
-
-
-def _from_table(table: Path, folder: Path, labels: Sequence[str]) -> list[Labelled]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: expected a table of labels in UTF-8, comma-separated: {error}.") from error
-    if not rows or not {"image", "label"} <= set(rows[0]):
-        raise DataError(
-            f"{table}: expected the columns 'image' and 'label', got {list(rows[0]) if rows else 'no row'}."
-        )
-    found = [Labelled(table.parent / (row["image"] or ""), _label(row["label"] or "", labels, table)) for row in rows]
-    inside = [item for item in found if folder in item.path.parents]
-    if not inside:
-        raise DataError(f"{table}: it names no picture below {folder}.")
-    return inside
-
-
-def _label(text: str, labels: Sequence[str], table: Path) -> int:
-    if text in labels:
-        return labels.index(text)
-    try:
-        return int(text)
-    except ValueError as error:
-        raise DataError(f"{table}: '{text}' is neither a class index nor one of the model's labels.") from error
+    accuracy: AccuracySection
+    decisions: DecisionsSection
 
 
 def without_batch(array: Array) -> Array:
@@ -97,73 +53,117 @@ def real_output(engine: Engine, spec: TensorSpec) -> Predict:
     return predict
 
 
-@dataclass
-class Comparison:
-    """Collects the outputs of the float model and of engines on the same pictures."""
+def float_run(model: FloatModel, entry: FrameInput) -> Run:
+    """Return a function from a frame to the outputs of the float model, in the layouts in which a bundle gives them.
 
-    reference: list[Logits]
-    engines: dict[str, list[Logits]]
-    labels: list[int | None]
+    Args:
+        model: The float model as it was imported.
+        entry: The pass that knows what the model is fed in place of a frame; it must have run.
+    """
+
+    def run(frame: Frame) -> list[Array]:
+        outputs = model(entry.feed(frame))
+        return [output.transpose(0, 2, 3, 1) if output.ndim == 4 else output for output in outputs]
+
+    return run
 
 
-def compare(
-    pictures: Iterable[tuple[Frame, int | None]], reference: Predict, engines: dict[str, Predict]
-) -> Comparison:
+def float_model(source: Source, manifest: Manifest) -> Run:
+    """Make a source model ready to be compared with the bundle that was made from it, or from one like it.
+
+    Its input is normalised as the manifest's provenance says. The source's graph is changed in place.
+
+    Raises:
+        ModelError: If it cannot be run.
+        DataError: If its outputs or its input are not of the bundle's shapes.
+        OptionError: If mean, std or colour of the bundle do not fit its input.
+    """
+    told = manifest.provenance
+    original, entry = FloatModel(source.model), FrameInput(told.mean, told.std, told.source_color)
+    normalise(source.model)
+    entry(source.model)
+    taken = source.model.graph.inputs[0].shape
+    shape = () if taken is None else tuple(taken.numpy())
+    if shape != manifest.input.tensor.shape:
+        raise DataError(f"the float model takes frames of shape {shape}, the bundle {manifest.input.tensor.shape}.")
+    run = float_run(original, entry)
+    wanted = [output.tensor.shape for output in manifest.outputs]
+    found = [output.shape for output in run(np.zeros(shape[1:], np.uint8))]
+    if found != wanted:
+        raise DataError(f"the float model returns shapes {found}, the bundle {wanted}: it is not the bundle's source.")
+    return run
+
+
+def evaluate(
+    manifest: Manifest,
+    pictures: Iterable[Picture | None],
+    reference: Run,
+    engines: Mapping[str, Run],
+    skipped: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Evaluation:
     """Run the float model and every engine on every picture.
 
     Args:
-        pictures: Frames (H, W, C) at the model's size, with their class.
-        reference: The float model: its first output as real values.
-        engines: The same for every engine, by name.
-    """
-    result = Comparison([], {name: [] for name in engines}, [])
-    for frame, label in pictures:
-        result.reference.append(reference(frame))
-        for name, predict in engines.items():
-            result.engines[name].append(predict(frame))
-        result.labels.append(label)
-    return result
-
-
-def accuracy_section(comparison: Comparison) -> AccuracySection:
-    """Turn a comparison into the report's section; the first engine stands for the bundle.
+        manifest: The bundle's contract.
+        pictures: Pictures at the model's size; None is left out.
+        reference: The float model.
+        engines: The bundle's engines by name; the first stands for the bundle.
+        skipped: Filled while ``pictures`` are read: those that cannot be used.
+        notes: What the reader should know about the pictures.
 
     Raises:
-        DataError: If there is no picture.
+        DataError: If no picture can be used.
     """
-    if not comparison.labels:
-        raise DataError("there is no picture to evaluate on.")
-    reference = np.stack(comparison.reference)
-    outputs = {name: np.stack(rows) for name, rows in comparison.engines.items()}
-    rows = [_row(name, reference, values, comparison.labels) for name, values in outputs.items()]
-    first = rows[0]
-    count = len(comparison.labels)
-    share = first["agreement"] or 0.0
-    low, high = wilson_interval(round(share * count), count)
-    top1 = first["top1"]
-    right = _top1(reference, comparison.labels)
+    observers = {name: Observer(manifest) for name in engines}
+    for picture in pictures:
+        if picture is None:
+            continue
+        real = reference(picture.frame)
+        for name, run in engines.items():
+            observers[name].add(picture, run(picture.frame), real)
+    found = {name: _found(manifest, name, item, skipped, notes) for name, item in observers.items()}
+    own = next(iter(found.values()))
+    return Evaluation(_accuracy(own, [_row(name, item) for name, item in found.items()]), own)
+
+
+def _found(
+    manifest: Manifest, name: str, observer: Observer, skipped: Sequence[str], notes: Sequence[str]
+) -> DecisionsSection:
+    return decisions(manifest, name, observer.rows, observer.noise, MODEL, skipped, notes)
+
+
+def _accuracy(own: DecisionsSection, rows: list[EngineAccuracy]) -> AccuracySection:
     return {
-        "images": count,
-        "agreement": {"value": share, "low": low, "high": high},
-        "sqnr_db": first["sqnr_db"],
-        "top1": None if top1 is None or right is None else {"float": right, "int8": top1},
+        "images": own["images"],
+        "agreement": _agreement(own),
+        "sqnr_db": rows[0]["sqnr_db"],
+        "top1": _top1(own),
         "per_engine": rows,
     }
 
 
-def _row(name: str, reference: Logits, values: Logits, labels: Sequence[int | None]) -> EngineAccuracy:
-    ratio = sqnr_db(reference, values)
+def _top1(own: DecisionsSection) -> TopOne | None:
+    right = own["accuracy"]
+    if right is None or right["float"] is None:
+        return None
+    return {"float": right["float"]["value"], "int8": right["int8"]["value"]}
+
+
+def _agreement(found: DecisionsSection) -> Interval | None:
+    """Return the share of equal decisions; of masks, that of equal pixels with the interval of as many pictures."""
+    if found["masks"] is None:
+        return found["agreement"]
+    share, count = found["masks"]["pixels"], found["images"]
+    low, high = wilson_interval(round(share * count), count)
+    return {"value": share, "low": min(low, share), "high": max(high, share)}
+
+
+def _row(name: str, found: DecisionsSection) -> EngineAccuracy:
+    share, right = _agreement(found), found["accuracy"]
     return {
         "engine": name,
-        "agreement": agreement(reference.argmax(axis=-1), values.argmax(axis=-1)),
-        "sqnr_db": ratio if np.isfinite(ratio) else None,
-        "top1": _top1(values, labels),
+        "agreement": None if share is None else share["value"],
+        "sqnr_db": found["noise"][0]["sqnr_db"],
+        "top1": None if right is None else right["int8"]["value"],
     }
-
-
-def _top1(values: Logits, labels: Sequence[int | None]) -> float | None:
-    known = [index for index, label in enumerate(labels) if label is not None]
-    if not known or values.ndim != 2:
-        return None
-    wanted = np.asarray([labels[index] for index in known])
-    return float(np.mean(values[known].argmax(axis=-1) == wanted))

@@ -1,0 +1,1 @@
+"""How good the decisions of a bundle are: beside labels, and beside the float model it came from."""
