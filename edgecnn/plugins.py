@@ -69,7 +69,7 @@ def data_files(folder: str) -> dict[str, Path]:
     """
     package = Path(__file__).parent
     for root in (package / "_data", package.parent):
-        if files := sorted((root / folder).glob("*.toml")):
+        if files := sorted((root / folder).glob("*.toml"), key=lambda path: path.stem):
             return {path.stem: path for path in files}
     return {}
 

@@ -51,6 +51,7 @@ class TargetProfile:
         requirements: Lines of the bundle's ``requirements.txt``.
         sources: Where the numbers come from.
         weight_bits: 8, or fewer to narrow the weights' grid.
+        settings: What the engine is told when it loads the bundle; the engine's file says what it knows.
         opset: ONNX opset of the artefact; None where the artefact is not ONNX.
         ir_version: ONNX IR version of the artefact; None where the artefact is not ONNX.
         edge_tpu: Limits of the Edge TPU, None elsewhere.
@@ -65,6 +66,7 @@ class TargetProfile:
     weight_bits: int = 8
     opset: int | None = None
     ir_version: int | None = None
+    settings: Mapping[str, bool] = field(default_factory=dict)
     edge_tpu: EdgeTpu | None = None
 
 

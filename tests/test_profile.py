@@ -23,12 +23,14 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_three_targets_load_with_their_engines_and_files() -> None:
-    assert targets() == ["coral", "intel", "rpi"]
+def test_the_targets_load_with_their_engines_and_files() -> None:
+    assert targets() == ["coral", "intel", "intel-avx2", "rpi", "x86"]
     assert {name: (load_target(name).engine, load_target(name).artefact) for name in targets()} == {
         "coral": ("litert", "model.tflite"),
         "intel": ("openvino", "model.xml"),
+        "intel-avx2": ("openvino", "model.xml"),
         "rpi": ("onnxruntime", "model.onnx"),
+        "x86": ("onnxruntime", "model.onnx"),
     }
 
 
@@ -41,6 +43,20 @@ def test_numbers_of_the_targets() -> None:
     assert coral.edge_tpu.weight_bytes < coral.edge_tpu.sram_bytes == 8_000_000
     assert "ArgMax" in coral.edge_tpu.unmapped
     assert coral.edge_tpu.min_runtime["Transpose"] == 14
+
+
+def test_only_the_targets_for_processors_without_vnni_narrow_the_grid() -> None:
+    assert {name: bits for name in targets() if (bits := load_target(name).weight_bits) < 8} == {
+        "intel-avx2": 7,
+        "x86": 7,
+    }
+
+
+def test_settings_of_the_engine_are_data(tmp_path: Path) -> None:
+    profile = read_target(write(tmp_path, GOOD + "[settings]\nx64quantprecision = true"))
+
+    assert profile.settings == {"x64quantprecision": True}
+    assert load_target("x86").settings == {}
 
 
 def test_a_good_file_gives_its_values_and_defaults(tmp_path: Path) -> None:
@@ -76,6 +92,7 @@ def test_a_path_is_no_target_name() -> None:
         (GOOD.replace("model.npz", "model.onnx"), "an .onnx artefact needs opset and ir_version"),
         (GOOD.replace('"reference"', '"referense"'), "unknown engine 'referense'. Did you mean 'reference'"),
         (GOOD.replace('title = "A board"', ""), "the key 'title' is missing"),
+        (GOOD + "[settings]\nfast = 3", "settings.fast must be true or false, got 3"),
         (GOOD + "[edge_tpu]\nsram_byte = 1", "unknown key 'edge_tpu.sram_byte'. Did you mean 'edge_tpu.sram_bytes'"),
         (GOOD + "[edge_tpu]\nsram_bytes = 1", "the key 'edge_tpu.weight_bytes' is missing"),
     ],

@@ -44,8 +44,8 @@ EXIT_CODES: dict[type[EdgecnnError], int] = {
 }
 
 EXIT_CODE_HELP = (
-    "**Exit codes**: 0 done, 1 a proof failed, 2 wrong usage or option, 3 model, 4 data or calibration, 5 bundle, "
-    "6 engine missing or failed, 130 interrupted."
+    "**Exit codes**: 0 done, 1 a proof failed or an accuracy budget was not kept, 2 wrong usage or option, 3 model, "
+    "4 data or calibration, 5 bundle, 6 engine missing or failed, 130 interrupted."
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for scripts.")]

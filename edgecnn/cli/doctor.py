@@ -10,18 +10,25 @@ from collections.abc import Iterable, Sequence
 from ctypes.util import find_library
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgecnn.cli import console
 
+if TYPE_CHECKING:
+    from edgecnn.profile import TargetProfile
+    from edgecnn.runtime.processor import Processor
+
 EXAMPLES = ("edgecnn doctor", "edgecnn doctor --json")
 
 CORE = ("numpy", "opencv-python-headless")
 DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "flatbuffers", "safetensors", "jinja2")
-CPU_INFO = Path("/proc/cpuinfo")
 NO_ENGINE = 6
+NO_VNNI = (
+    "no VNNI: 8-bit products saturate in ONNX Runtime and OpenVINO; export for --target x86 or intel-avx2, or use "
+    "--target coral (LiteRT, exact)"
+)
 
 
 @dataclass(frozen=True)
@@ -72,29 +79,21 @@ def examine() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    python = Finding("machine", "python", True, platform.python_version())
-    text = CPU_INFO.read_text(encoding="utf-8", errors="replace") if CPU_INFO.exists() else ""
-    return [python, processor(text, platform.machine())]
+    from edgecnn.runtime.processor import here
+
+    return [Finding("machine", "python", True, platform.python_version()), processor(here())]
 
 
-def processor(cpu_info: str, machine: str) -> Finding:
-    """Say how this processor multiplies 8-bit integers.
-
-    Args:
-        cpu_info: The text of ``/proc/cpuinfo``.
-        machine: `platform.machine`, e.g. ``"x86_64"`` or ``"aarch64"``.
-    """
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpu_info, re.MULTILINE)
-    flags = set(found[1].split()) if found else set()
-    if machine in ("x86_64", "AMD64"):
-        vnni = sorted(flags & {"avx512_vnni", "avx_vnni"})
-        if vnni:
-            return Finding("machine", "processor", True, f"{machine}, {', '.join(vnni)}", "8-bit products are exact")
-        level = "avx2" if "avx2" in flags else "no avx2"
-        remark = "no VNNI: 8-bit products may saturate; use a target with weight_bits = 7 (docs/adding-a-target.md)"
-        return Finding("machine", "processor", True, f"{machine}, {level}", remark)
-    fast = "dot product" if "asimddp" in flags else "no dot product"
-    return Finding("machine", "processor", True, f"{machine}, {fast}", "8-bit products are exact")
+def processor(found: Processor) -> Finding:
+    """Say how a processor multiplies 8-bit integers, and which targets that concerns."""
+    if not found.is_x86:
+        fast = "dot product" if "asimddp" in found.flags else "no dot product"
+        return Finding("machine", "processor", True, f"{found.machine}, {fast}", "8-bit products are exact")
+    level = ", ".join(found.vnni) or ("avx2" if "avx2" in found.flags else "no avx2")
+    remark = NO_VNNI if found.saturates else "8-bit products are exact"
+    if not found.flags:
+        level, remark = "unknown", "this system does not say whether there is VNNI; without it: " + NO_VNNI
+    return Finding("machine", "processor", True, f"{found.machine}, {level}", remark)
 
 
 def installed(package: str) -> str:
@@ -115,11 +114,17 @@ def _packages(group: str, names: Iterable[str], requirement: str) -> list[Findin
 
 
 def _engines() -> list[Finding]:
-    """Look for the engine of every target; two targets may share one."""
+    """Look for the engines of all targets, each once."""
     from edgecnn.profile import load_target, targets
 
-    profiles = [load_target(name) for name in targets()]
-    return [_engine(profile.engine, profile.name, distributions(profile.requirements)) for profile in profiles]
+    users: dict[str, list[TargetProfile]] = {}
+    for name in targets():
+        profile = load_target(name)
+        users.setdefault(profile.engine, []).append(profile)
+    return [
+        _engine(engine, [profile.name for profile in profiles], distributions(profiles[0].requirements))
+        for engine, profiles in users.items()
+    ]
 
 
 def distributions(requirements: Sequence[str]) -> list[str]:
@@ -128,14 +133,15 @@ def distributions(requirements: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != "numpy"]
 
 
-def _engine(engine: str, target: str, packages: Sequence[str]) -> Finding:
+def _engine(engine: str, targets: Sequence[str], packages: Sequence[str]) -> Finding:
     """Import the first installed distribution that brings ``engine``."""
+    users = f"for target{'s' * (len(targets) > 1)} {', '.join(targets)}"
     here = next((name for name in packages if installed(name)), None)
     if here is None:
-        return Finding("engine", engine, False, "", f"for target {target}: pip install 'edgecnn[{target}]'")
+        return Finding("engine", engine, False, "", f"{users}: pip install 'edgecnn[{targets[0]}]'")
     found = f"{here} {installed(here)}"
     problem = trap(here, installed("numpy")) or _import_problem(here.replace("-", "_"))
-    return Finding("engine", engine, not problem, found, problem or f"for target {target}")
+    return Finding("engine", engine, not problem, found, problem or users)
 
 
 def trap(package: str, numpy: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecnn.cli import console
+from edgecnn.cli import console, export_table
 from edgecnn.errors import CalibrationError, MissingEngineError, OptionError, VerificationError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ EXAMPLES = (
     "edgecnn export net.onnx --target coral --calibrate photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
     "edgecnn export net.pth --arch net.py:build --input-shape 1,3,32,32 -t rpi -t intel --calibrate photos/",
     "edgecnn export resnet18 --target intel --calibrate photos/ --eval labelled/ -o resnet18-intel",
+    "edgecnn export net.onnx --target rpi --calibrate photos/ --eval labelled/ --max-drop 0.5",
 )
 
 # No mean of pixels on the 0..1 scale is larger, and no standard deviation; on the 0..255 scale nearly all are.
@@ -36,7 +37,18 @@ def command(
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Device; may be repeated.")] = None,
     calibrate: Annotated[Path | None, typer.Option(help="Pictures like those it will see: folder, .npz, .npy.")] = None,
     evaluate: Annotated[Path | None, typer.Option("--eval", help="Pictures to compare INT8 with float on.")] = None,
-    recipe: Annotated[str, typer.Option(help="How hard to work on accuracy.")] = "default",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Accuracy budget: percentage points of right decisions on --eval that INT8 may lose, e.g. 0.5. Tries "
+            "one recipe after the other, the quickest first, until that is sure (95 %). Without labels, every decision "
+            "that INT8 changes counts as lost."
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="How hard to work on accuracy (default: default); with --max-drop: where to begin."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle: a folder, or a .zip.")] = None,
     mean: Annotated[
         str | None, typer.Option(help="What the model subtracts, on the 0..1 scale: one value or one per channel.")
@@ -47,15 +59,23 @@ def command(
     input_shape: Annotated[str | None, typer.Option(help="Shape of the model's input, e.g. 1,3,224,224.")] = None,
     arch: Annotated[str | None, typer.Option(help="For a state dict: file.py:factory, or a built-in's name.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name a line.")] = None,
+    good: Annotated[
+        list[str] | None,
+        typer.Option(help="For inspection: a folder below --eval that holds good parts, all others hold defects."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """Fold batch norm, calibrate, quantise to INT8, write the bundle for each target, and prove it.
 
-    Exit code 1 if the bundle was written but an engine does not agree with it.
+    Exit code 1 if the bundle was written but an engine does not agree with it, or no recipe keeps the accuracy budget.
     """
     if not target:
         raise OptionError("name a target with --target; see: edgecnn targets")
+    if good and evaluate is None:
+        raise OptionError("--good names folders of pictures to evaluate on: give them with --eval DIR.")
+    if max_drop is not None and evaluate is None:
+        raise OptionError("--max-drop is measured on pictures: give labelled ones with --eval DIR.")
     with _stages() as progress, _needing_packages():
         progress("importing", 1)
         from edgecnn.composer import Request, build, open_model
@@ -64,18 +84,36 @@ def command(
         expects = _expectation(source, mean, std, color, resize, labels)
         folder = output or Path("-".join([source.name, *dict.fromkeys(target)]))
         frames = _calibration(source, calibrate)
-        request = Request(source, expects, tuple(dict.fromkeys(target)), frames, recipe, evaluate, overwrite)
+        request = Request(
+            source,
+            expects,
+            tuple(dict.fromkeys(target)),
+            frames,
+            recipe,
+            evaluate,
+            overwrite,
+            None if max_drop is None else max_drop / 100,
+            tuple(good or ()),
+        )
         report = build(request, folder, progress)
     if as_json:
         console.emit_json({"bundle": str(folder), **report})
     else:
-        _show(folder, report)
+        export_table.show(folder, report)
+    _check(folder, report)
+
+
+def _check(folder: Path, report: Report) -> None:
+    """Fail where the bundle was written, but is not what was asked for."""
     failed = [item["engine"] for item in report["engines"] if not item["passed"]]
     if failed:
         raise VerificationError(
             f"{folder} was written, but {', '.join(failed)} does not decide as the reference does. "
             f"See: edgecnn verify {folder} --per-op"
         )
+    if "budget" in report and not report["budget"]["holds"]:
+        verdict = report["budget"]["verdict"]
+        raise VerificationError(f"{verdict} {folder} holds that result; its report.html shows the changed pictures.")
 
 
 @contextmanager
@@ -95,7 +133,7 @@ def _stages() -> Iterator[Callable[[str, int | None], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     terminal = console.err()
-    columns = (TextColumn("{task.description:17}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=None)
         current = ""
@@ -175,30 +213,3 @@ def _calibration(source: Source, folder: Path | None) -> Frames:
             "100 or more pictures like those it will see with --calibrate DIR (or .npz)."
         )
     return frames
-
-
-def _show(folder: Path, report: Report) -> None:
-    rows = [
-        (item["file"], item["target"], item["engine"], f"{item['bytes'] / 1e6:.2f} MB") for item in report["artefacts"]
-    ]
-    console.out().print(f"{folder}", markup=False, soft_wrap=True)
-    console.table("", ("file", "target", "engine", ">size"), rows)
-    proofs = [
-        (item["engine"], f"{item['equal']:.2%}", item["max_lsb"], "PASS" if item["passed"] else "FAIL")
-        for item in report["engines"]
-    ]
-    console.table("against the reference, on golden frames", ("engine", ">equal", ">largest LSB", ""), proofs)
-    if "accuracy" in report:
-        _show_accuracy(report)
-    for text in report["notes"]:
-        console.note(f"note: {text}")
-    console.out().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
-
-
-def _show_accuracy(report: Report) -> None:
-    found = report["accuracy"]
-    share, top1 = found["agreement"], found["top1"]
-    interval = f"{share['value']:.2%} ({share['low']:.1%} to {share['high']:.1%})"
-    right = "" if top1 is None else f", top-1 {top1['float']:.2%} float, {top1['int8']:.2%} INT8"
-    noise = "" if found["sqnr_db"] is None else f", SQNR {found['sqnr_db']:.1f} dB"
-    console.out().print(f"{found['images']} pictures: agreement with float {interval}{noise}{right}", markup=False)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgecnn.cli import console
-from edgecnn.errors import OptionError
+from edgecnn.errors import BundleError, OptionError
 
 if TYPE_CHECKING:
     from edgecnn.profile import TargetProfile
     from edgecnn.report.document import EdgeTpuRow
     from edgecnn.report.layers import Layer, LayerTable
     from edgecnn.report.pitfalls import Verdict
+    from edgecnn.report.sensitivity import Culprit
     from edgecnn.report.survey import Outlook, Survey
+    from edgecnn.runtime.bundle import Bundle
 
 EXAMPLES = (
     "edgecnn inspect resnet18",
@@ -24,6 +27,7 @@ EXAMPLES = (
     "edgecnn inspect weights.pth --arch net.py:build --input-shape 1,3,32,32 --object-size 12",
     "edgecnn inspect tile-rpi --json",
 )
+WORST_LAYERS = 3
 STYLES = {"warning": "yellow", "hint": "cyan"}
 
 
@@ -76,9 +80,25 @@ def _survey_bundle(path: Path, targets: Sequence[str] | None, object_size: tuple
     with Bundle.open(path) as bundle:
         graph = IntegerGraph.load(bundle.path_of(bundle.manifest.graph))
         name, origin = bundle.manifest.name, bundle.manifest.provenance
+        noise, notes = _noise(bundle)
         profiles = _profiles(targets or list(dict.fromkeys(engine.target for engine in bundle.engines)))
     knowledge = Knowledge(True, True, origin.mean, origin.std, object_size)
-    return survey_integers(name, graph, knowledge, profiles)
+    return replace(survey_integers(name, graph, knowledge, profiles), noise=noise, notes=notes)
+
+
+def _noise(bundle: Bundle) -> tuple[tuple[Culprit, ...], tuple[str, ...]]:
+    """Return which layers make most of the noise, as the bundle's report says; and why, where it cannot be read."""
+    from edgecnn.report import document
+    from edgecnn.report.sensitivity import culprits
+
+    if document.FILE_NAME not in bundle.manifest.files:
+        return (), ()
+    try:
+        report = document.read(bundle.path_of(document.FILE_NAME))
+    except BundleError as error:
+        return (), (f"Which layers make the noise cannot be read: {error}",)
+    found = culprits(report["sensitivity"]) if "sensitivity" in report else []
+    return tuple(item for item in found[:WORST_LAYERS] if item.share > 0), ()
 
 
 def _survey_model(
@@ -157,6 +177,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def _show(survey: Survey) -> None:
     _show_layers(survey.name, survey.table, survey.quantised)
+    _show_noise(survey.noise)
     _show_pitfalls(survey.verdict)
     for outlook in survey.outlooks:
         _show_outlook(outlook, survey.quantised)
@@ -188,6 +209,13 @@ def _layer_row(layer: Layer, quantised: bool) -> tuple[str, ...]:
 
 def _sizes(shape: Sequence[int]) -> str:
     return "x".join(str(size) for size in shape)
+
+
+def _show_noise(worst: Sequence[Culprit]) -> None:
+    if worst:
+        rows = [(item.layer, item.kind, item.part, f"{item.share:.1%}", f"{item.decibels:.1f} dB") for item in worst]
+        _say("")
+        _table("Where most of the noise comes from", ("layer", "kind", "what", ">share", ">alone"), rows)
 
 
 def _show_pitfalls(verdict: Verdict) -> None:

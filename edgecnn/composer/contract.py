@@ -7,37 +7,41 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgecnn import __version__
-from edgecnn.composer.request import Work
+from edgecnn.composer.request import Rung, Work
+from edgecnn.composer.source import Expectation
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
-from edgecnn.quant.pipeline import Quantised
+from edgecnn.runtime import engines
 
 PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "torch")
 
 
-def manifest_of(work: Work, quantised: Quantised, files: Mapping[str, list[Path]]) -> Manifest:
-    """Return the manifest; ``files`` are the artefacts by engine."""
-    request, graph = work.request, quantised.graph
+def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Manifest:
+    """Return the manifest; ``files`` are the artefacts by engine, and engines without one are left out."""
+    request, graph = work.request, rung.quantised.graph
     source, expects = request.source, request.expects
     tensor = graph.spec(graph.inputs[0])
-    outputs = tuple(_output(graph, name) for name in graph.outputs)
+    task, outputs = decides(expects, graph)
     return Manifest(
         name=source.name,
-        task=expects.task or _task(outputs),
+        task=task,
         input=InputContract(tensor, {3: "bgr", 1: "gray"}.get(tensor.shape[3], "channels"), expects.resize),
         outputs=outputs,
         engines=tuple(
-            EngineEntry(profile.engine, profile.name, tuple(path.name for path in files[profile.engine]))
+            EngineEntry(
+                profile.engine, profile.name, tuple(path.name for path in files[profile.engine]), profile.settings
+            )
             for profile in work.profiles
+            if profile.engine in files
         ),
         provenance=Provenance(
             tool_version=__version__,
             model=source.name,
             model_sha256=source.digest,
-            recipe=work.recipe.name,
-            calibration_sha256=request.calibration.digest,
-            calibration_count=quantised.images,
-            seed=work.recipe.seed,
+            recipe=rung.recipe.name,
+            calibration_sha256=rung.digest,
+            calibration_count=rung.quantised.images,
+            seed=rung.recipe.seed,
             mean=expects.mean,
             std=expects.std,
             source_color=expects.color,
@@ -46,6 +50,24 @@ def manifest_of(work: Work, quantised: Quantised, files: Mapping[str, list[Path]
         labels=expects.labels,
         thresholds=expects.thresholds,
     )
+
+
+def open_artefact(manifest: Manifest, engine: str, path: Path) -> engines.Engine:
+    """Load an artefact before its bundle is written, told what the manifest says that it shall be told.
+
+    Raises:
+        MissingEngineError: If the engine is not installed.
+        EngineError: If it cannot load the file.
+    """
+    entry = next(item for item in manifest.engines if item.name == engine)
+    outputs = [output.tensor for output in manifest.outputs]
+    return engines.load(engine, path, [manifest.input.tensor], outputs, settings=entry.settings)
+
+
+def decides(expects: Expectation, graph: IntegerGraph) -> tuple[str, tuple[OutputContract, ...]]:
+    """Return the task, and the outputs that it reads."""
+    outputs = tuple(_output(graph, name) for name in graph.outputs)
+    return expects.task or _task(outputs), outputs
 
 
 def _output(graph: IntegerGraph, name: str) -> OutputContract:

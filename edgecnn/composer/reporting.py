@@ -7,27 +7,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecnn import models
-from edgecnn.composer.request import Work
+from edgecnn.composer.evaluate import Evaluation
+from edgecnn.composer.request import Request, Rung, Work
 from edgecnn.composer.source import Expectation, Source
 from edgecnn.integer_graph import Array
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
-from edgecnn.quant.pipeline import Quantised
 from edgecnn.report import document, html
+from edgecnn.report.decisions import thumbnails
 from edgecnn.report.document import (
-    AccuracySection,
+    BudgetSection,
     CalibrationSection,
     EngineProof,
     FoldSection,
     FrameSection,
     ModelSection,
+    NarrowingSection,
     Report,
 )
 from edgecnn.report.layers import LayerTable, integer_layers
 from edgecnn.report.survey import edge_tpu_rows
 from edgecnn.runtime.compare import Acceptance, agreement, differences
+from edgecnn.runtime.evaluation.labelled import Labelled, Vocabulary, vocabulary
 
 FEW_IMAGES = 32
 DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "openvino": "openvino"}
@@ -43,6 +46,19 @@ def expectation_notes(source: Source, expects: Expectation) -> list[str]:
     if source.card is None and (expects.mean, expects.std) == ((0.0,), (1.0,)):
         return ["no --mean and --std were given: the model is taken to expect pixels on the scale 0..1."]
     return []
+
+
+def narrowing_note(found: NarrowingSection) -> str:
+    """Return what the user should know about fewer weight bits, in one to three sentences."""
+    text = f"{', '.join(found['targets'])}: the weights have {found['weight_bits']} bits."
+    narrow, wide = found["sqnr_db"], found["sqnr_db_8_bits"]
+    if narrow is not None and wide is not None:
+        text += f" Signal to noise {narrow:.1f} dB, with 8 bits {wide:.1f} dB ({found['frames']} golden frames)."
+    if found["others"]:
+        text += (
+            f" {', '.join(found['others'])} would keep 8, but all targets of a bundle share one graph: export apart."
+        )
+    return text
 
 
 def calibration_notes(images: int, skipped: int) -> list[str]:
@@ -84,30 +100,35 @@ def _version(distribution: str) -> str:
 
 def report_of(
     work: Work,
-    quantised: Quantised,
+    rung: Rung,
     manifest: Manifest,
     files: Mapping[str, list[Path]],
     proofs: list[EngineProof],
-    accuracy: AccuracySection | None,
+    evaluation: Evaluation | None,
+    budget: BudgetSection | None,
+    narrowed: NarrowingSection | None,
 ) -> Report:
     """Return the report's document.
 
     Args:
         work: The stages' findings.
-        quantised: The quantiser's result.
+        rung: What the bundle's recipe gave.
         manifest: The bundle's contract.
         files: Artefacts by engine.
         proofs: One line per engine that ran.
-        accuracy: INT8 beside float, None where it was not measured.
+        evaluation: INT8 beside float, None where it was not measured.
+        budget: The climb of the ladder, None where there was no budget.
+        narrowed: What fewer weight bits cost, None where there are 8.
     """
-    layers = integer_layers(quantised.graph)
+    graph = rung.quantised.graph
+    layers = integer_layers(graph)
     report: Report = {
         "schema": 1,
-        "model": _model(work, quantised, manifest, layers),
+        "model": _model(work, manifest, layers),
         "targets": [profile.name for profile in work.profiles],
         "folds": _folds(work.passes, work.folding_difference),
         "frame": _frame(work),
-        "calibration": _calibration(work, quantised.images),
+        "calibration": _calibration(rung),
         "layers": layers.rows(),
         "engines": proofs,
         "artefacts": [row for profile in work.profiles for row in _artefacts(profile, files[profile.engine])],
@@ -115,12 +136,19 @@ def report_of(
     }
     limits = next((profile.edge_tpu for profile in work.profiles if profile.edge_tpu is not None), None)
     if limits is not None:
-        report["edge_tpu"], summary = edge_tpu_rows(quantised.graph, limits)
+        report["edge_tpu"], summary = edge_tpu_rows(graph, limits)
         work.notes.append(f"Edge TPU: {summary}")
-    return report if accuracy is None else report | {"accuracy": accuracy}
+    if evaluation is not None:
+        report |= {"accuracy": evaluation.accuracy, "decisions": evaluation.decisions}
+    if budget is not None:
+        report["budget"] = budget
+    if narrowed is not None:
+        report["narrowing"] = narrowed
+        work.notes.append(narrowing_note(narrowed))
+    return report
 
 
-def _model(work: Work, quantised: Quantised, manifest: Manifest, layers: LayerTable) -> ModelSection:
+def _model(work: Work, manifest: Manifest, layers: LayerTable) -> ModelSection:
     request, expects = work.request, work.request.expects
     return {
         "name": request.source.name,
@@ -130,7 +158,7 @@ def _model(work: Work, quantised: Quantised, manifest: Manifest, layers: LayerTa
         "parameters": layers.parameters,
         "macs": layers.macs,
         "input": {
-            "shape": list(quantised.graph.spec(quantised.graph.inputs[0]).shape[1:]),
+            "shape": list(manifest.input.tensor.shape[1:]),
             "color": expects.color,
             "resize": expects.resize.mode,
             "mean": list(expects.mean),
@@ -159,14 +187,13 @@ def _frame(work: Work) -> FrameSection:
     return {"zero_point": found.zero_point, "exact": found.exact, "border_effect": effect, "fallback": fallback}
 
 
-def _calibration(work: Work, images: int) -> CalibrationSection:
-    frames = work.request.calibration
+def _calibration(rung: Rung) -> CalibrationSection:
     return {
-        "recipe": work.recipe.name,
-        "observer": work.recipe.activation_observer,
-        "images": images,
-        "skipped": [f"{item.name}: {item.reason}" for item in frames.skipped],
-        "digest": frames.digest,
+        "recipe": rung.recipe.name,
+        "observer": rung.recipe.activation_observer,
+        "images": rung.quantised.images,
+        "skipped": [f"{item.name}: {item.reason}" for item in rung.skipped],
+        "digest": rung.digest,
     }
 
 
@@ -175,11 +202,26 @@ def _artefacts(profile: TargetProfile, paths: Sequence[Path]) -> list[document.A
     return [{"file": name, "engine": profile.engine, "target": profile.name, "bytes": size} for name, size in sizes]
 
 
-def texts(work: Work, report: Report) -> dict[str, bytes]:
-    """Return the bundle's text files: the report twice, and what the device installs."""
+def words_of(request: Request) -> Vocabulary:
+    """Return what the pictures to evaluate on may be labelled with."""
+    expects = request.expects
+    return vocabulary(expects.task, expects.labels, tuple(expects.thresholds), request.good)
+
+
+def texts(work: Work, report: Report, pictures: Sequence[Labelled]) -> dict[str, bytes]:
+    """Return the bundle's text files: the report twice, and what the device installs.
+
+    Args:
+        work: The stages' findings.
+        report: The report.
+        pictures: What was evaluated on; those that INT8 decides differently are shown.
+    """
     requirements = dict.fromkeys(line for profile in work.profiles for line in profile.requirements)
+    shown = (
+        thumbnails(report["decisions"], {item.name: item.path for item in pictures}) if "decisions" in report else {}
+    )
     return {
         document.FILE_NAME: document.dumps(report).encode(),
-        html.FILE_NAME: html.render(report).encode(),
+        html.FILE_NAME: html.render(report, shown).encode(),
         "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
     }

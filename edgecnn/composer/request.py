@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import onnx_ir as ir
 
+from edgecnn.composer.calibration import Calibration, Frame
 from edgecnn.composer.source import Expectation, Source
 from edgecnn.integer_graph import Array
 from edgecnn.passes.float_difference import FloatModel
 from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
+from edgecnn.quant.pipeline import Quantised
 from edgecnn.recipe import Recipe
-from edgecnn.vision.frames import Frames
+from edgecnn.vision.frames import Frames, Skipped
 from edgecnn.vision.preprocess import Preprocess
 
-Frame = npt.NDArray[np.uint8]
+Progress = Callable[[str, int | None], None]
+"""Called with the name of the stage, once a step, and the number of steps where it is known."""
+DEFAULT_RECIPE = "default"
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,25 @@ class Request:
         expects: What the model expects, options of the user included.
         targets: Names of targets; the first is the bundle's own engine.
         calibration: Frames of any size.
-        recipe: Name of a recipe.
+        recipe: Name of a recipe, None for `DEFAULT_RECIPE`. With a budget: the step of the ladder to begin at, None for
+            the first.
         evaluation: Folder of pictures to compare INT8 with float on, None for none.
         overwrite: Whether an existing bundle is replaced.
+        max_drop: The accuracy budget: how much smaller the share of right decisions may become, between 0 and 1; None
+            for no budget. See `edgecnn.composer.budget`.
+        good: For inspections: the folders of pictures to evaluate on that hold sound parts; all others hold defective
+            ones.
     """
 
     source: Source
     expects: Expectation
     targets: tuple[str, ...]
     calibration: Frames
-    recipe: str = "default"
+    recipe: str | None = None
     evaluation: Path | None = None
     overwrite: bool = False
+    max_drop: float | None = None
+    good: tuple[str, ...] = ()
 
 
 @dataclass
@@ -51,27 +62,56 @@ class Work:
     Attributes:
         request: What to build.
         profiles: The targets' profiles.
-        recipe: The recipe.
+        recipes: What to try, in this order: one recipe, or with a budget the steps of the ladder.
         preprocess: Brings frames to the model's size.
+        calibration: The calibration frames.
         original: The float model as it was imported, ready to run.
         passes: What the passes did.
         folding_difference: Largest relative difference of the float outputs before and after the passes.
         entry: The pass that made the frame the input.
-        golden: The first calibration frames at the model's size.
         notes: What the user should know.
     """
 
     request: Request
     profiles: list[TargetProfile]
-    recipe: Recipe
+    recipes: list[Recipe]
     preprocess: Preprocess
+    calibration: Calibration
     original: FloatModel
     passes: PassReport
     folding_difference: float
     entry: FrameInput
-    golden: list[Frame] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def weight_bits(self) -> int:
+        """What the narrowest target allows: all targets share one graph."""
+        return min(profile.weight_bits for profile in self.profiles)
+
+    @property
+    def golden(self) -> list[Frame]:
+        """The first calibration frames at the model's size."""
+        return self.calibration.golden
 
     def restored(self, outputs: list[Array]) -> list[Array]:
         """Bring outputs of rank 4, which leave the graph as NHWC, back to the model's NCHW."""
         return [array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for array in outputs]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What one recipe made of the model.
+
+    Attributes:
+        recipe: The recipe.
+        model: The float graph as the recipe left it: what was quantised.
+        quantised: The quantiser's result.
+        digest: SHA-256 of the calibration frames that it read.
+        skipped: The calibration frames that could not be used.
+    """
+
+    recipe: Recipe
+    model: ir.Model
+    quantised: Quantised
+    digest: str
+    skipped: tuple[Skipped, ...]

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from edgecnn import __version__
-from edgecnn.composer import reporting
-from edgecnn.composer.contract import manifest_of
-from edgecnn.composer.evaluate import (
-    Labelled,
-    Predict,
-    accuracy_section,
-    compare,
-    find_labelled,
-    real_output,
-    without_batch,
-)
-from edgecnn.composer.request import Frame, Request, Work
+from edgecnn.composer import budget, reporting
+from edgecnn.composer.calibration import Calibration
+from edgecnn.composer.contract import decides, manifest_of, open_artefact
+from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
+from edgecnn.composer.ladder import Ladder
+from edgecnn.composer.layers import measure_layers
+from edgecnn.composer.lowering import lower
+from edgecnn.composer.narrowing import FULL_BITS, narrowing
+from edgecnn.composer.request import Progress, Request, Rung, Work
+from edgecnn.composer.rung import quantise_with
 from edgecnn.errors import (
     BundleError,
-    CalibrationError,
-    DataError,
     MissingEngineError,
     OptionError,
     Refusal,
@@ -44,23 +37,22 @@ from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
 from edgecnn.passes.pipeline import normalise
 from edgecnn.profile import load_target
-from edgecnn.quant.pipeline import Quantised, draft, quantise
-from edgecnn.recipe import load_recipe
-from edgecnn.report.document import AccuracySection, EngineProof, Report
-from edgecnn.runtime import engines
+from edgecnn.quant.pipeline import draft
+from edgecnn.recipe import Recipe
+from edgecnn.report.document import BudgetSection, EngineProof, Report
 from edgecnn.runtime.bundle import write_bundle
 from edgecnn.runtime.engines.reference import ReferenceEngine
+from edgecnn.runtime.evaluation.labelled import Labelled, find_labelled, without_label
+from edgecnn.runtime.evaluation.observe import Picture, Run, read_pictures, run_of
 from edgecnn.runtime.model import run_frames
 from edgecnn.vision.preprocess import Preprocess
-from edgecnn.vision.read import read_image
-
-Progress = Callable[[str, int | None], None]
-"""Called with the name of the stage, once a step, and the number of steps where it is known."""
-GOLDEN_FRAMES = 8
 
 
 def build(request: Request, output: Path, progress: Progress = lambda stage, steps: None) -> Report:
     """Build a bundle at ``output`` and return its report.
+
+    With an accuracy budget that no recipe keeps, the bundle is the nearest one, and ``report["budget"]["holds"]`` is
+    False.
 
     Args:
         request: What to build.
@@ -69,32 +61,60 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
 
     Raises:
         UnsupportedError: If nodes cannot be lowered; nothing is written then.
-        DataError: If the pictures cannot be used.
+        DataError: If the pictures cannot be used, or are too few for the accuracy budget.
+        OptionError: If targets, recipe, labels or the accuracy budget cannot be what was asked for.
         CalibrationError: If nothing was left to calibrate on, or no grid can hold what was seen.
+        MissingEngineError: If there is an accuracy budget, and the first target's engine is not installed.
         BundleError: If the bundle cannot be written; nothing is left half-written.
     """
     _check_free(output, request.overwrite)
-    pictures = find_labelled(request.evaluation, request.expects.labels) if request.evaluation else []
-    progress("folding", 1)
-    work = prepare(request)
-    check_lowers(work)
-    quantised = _quantise(work, progress)
-    graph = quantised.graph
+    work, pictures, counted = _begin(request, progress)
     with _scratch_folder() as scratch:
+        rung, climbed = _best(work, counted, scratch, progress)
+        graph = rung.quantised.graph
+        work.notes.extend(reporting.calibration_notes(rung.quantised.images, len(rung.skipped)))
         progress("lowering", 1)
-        files = _lower(work, graph, scratch)
-        manifest = manifest_of(work, quantised, files)
+        files = lower(work, graph, scratch)
+        manifest = manifest_of(work, rung, files)
         progress("golden frames", 1)
         golden = _golden(work, graph)
+        narrowed = narrowing(work, rung, golden, progress)
         proofs = _prove(work, manifest, files, golden, progress)
-        accuracy = _evaluate(work, graph, files, pictures, progress) if pictures else None
-        report = reporting.report_of(work, quantised, manifest, files, proofs, accuracy)
+        evaluation = _evaluate(work, manifest, files, pictures, progress) if pictures else None
+        report = reporting.report_of(work, rung, manifest, files, proofs, evaluation, climbed, narrowed)
+        report = measure_layers(report, work, rung, progress)
         progress("writing", 1)
         graph.save(scratch / manifest.graph)
         write_npz(scratch / manifest.golden, golden)
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
-        write_bundle(output, manifest, contents | reporting.texts(work, report), request.overwrite)
+        write_bundle(output, manifest, contents | reporting.texts(work, report, pictures), request.overwrite)
     return report
+
+
+def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], list[Labelled]]:
+    """Fold, and refuse what cannot be built before minutes of work are spent.
+
+    Returns:
+        The folded model; the pictures to evaluate on; and those of them that an accuracy budget counts.
+    """
+    recipes = budget.planned(request)
+    pictures = find_labelled(request.evaluation, reporting.words_of(request)) if request.evaluation else []
+    counted = [] if request.max_drop is None else budget.countable(pictures, request.max_drop)
+    progress("folding", 1)
+    work = prepare(request, recipes)
+    graph = check_lowers(work)
+    if counted:
+        budget.check_decides(*decides(request.expects, graph))
+    return work, pictures, counted
+
+
+def _best(
+    work: Work, counted: Sequence[Labelled], scratch: Path, progress: Progress
+) -> tuple[Rung, BudgetSection | None]:
+    """Quantise with the recipe that was asked for, or with a budget climb the ladder until it holds."""
+    if work.request.max_drop is None:
+        return quantise_with(work, work.recipes[0], progress), None
+    return Ladder(work, counted, scratch, progress).climb(work.request.max_drop)
 
 
 def _check_free(output: Path, overwrite: bool) -> None:
@@ -116,16 +136,16 @@ def _scratch_folder() -> Iterator[Path]:
         ) from error
 
 
-def prepare(request: Request) -> Work:
+def prepare(request: Request, recipes: list[Recipe]) -> Work:
     """Bring the float graph into normal form with the frame as its input; the source's graph is changed in place.
 
     Raises:
         UnsupportedError: Naming all nodes that have no normal form.
-        OptionError: On an unknown target or recipe, or if mean, std, color or labels do not fit the model.
+        OptionError: On an unknown target, or if mean, std, color or labels do not fit the model.
     """
     if not request.targets:
         raise OptionError("name at least one target.")
-    profiles, recipe = [load_target(name) for name in request.targets], load_recipe(request.recipe)
+    profiles = [load_target(name) for name in request.targets]
     model, expects = request.source.model, request.expects
     original, sample = FloatModel(model), _sample(model.graph)
     passes = normalise(model)
@@ -137,11 +157,16 @@ def prepare(request: Request) -> Work:
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
     notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
-    return Work(request, profiles, recipe, preprocess, original, passes, difference, entry, notes=notes)
+    again = len(recipes) > 1 or any(profile.weight_bits < FULL_BITS for profile in profiles)
+    calibration = Calibration(request.calibration, preprocess, again)
+    return Work(request, profiles, recipes, preprocess, calibration, original, passes, difference, entry, notes)
 
 
-def check_lowers(work: Work) -> None:
+def check_lowers(work: Work) -> IntegerGraph:
     """Lower for every target with made-up ranges: what cannot be lowered is said before anything is calibrated.
+
+    Returns:
+        The graph with made-up ranges.
 
     Raises:
         UnsupportedError: Naming all nodes that one of the targets' formats cannot express.
@@ -155,6 +180,7 @@ def check_lowers(work: Work) -> None:
             refusing.append(profile.name)
     if refusals:
         raise UnsupportedError(list(refusals), ", ".join(refusing))
+    return graph
 
 
 def _check_labels(graph: ir.Graph, labels: Sequence[str]) -> None:
@@ -188,86 +214,6 @@ def _static_shape(value: ir.Value) -> tuple[int, ...]:
     return tuple(int(size) for size in value.shape.numpy())
 
 
-def _frames(work: Work) -> Iterator[Frame]:
-    """Yield calibration frames at the model's size; what does not fit is skipped and named."""
-    source, limit = work.request.calibration, work.recipe.samples
-    for name, frame in source.named():
-        try:
-            fitted = work.preprocess(frame)
-        except DataError as error:
-            source.skip(name, str(error))
-            continue
-        if len(work.golden) < GOLDEN_FRAMES:
-            work.golden.append(fitted.copy())
-        yield fitted
-        limit -= 1
-        if limit == 0:
-            return
-
-
-def _count(work: Work) -> int | None:
-    """Return how many frames calibration will read, None where a one-time iterator does not say."""
-    try:
-        found = len(work.request.calibration)
-    except TypeError:
-        return None
-    return min(found, work.recipe.samples or found)
-
-
-def _quantise(work: Work, progress: Progress) -> Quantised:
-    bits = min(profile.weight_bits for profile in work.profiles)
-    calibration = work.request.calibration
-    steps = {"calibrating": _count(work)}
-    try:
-        quantised = quantise(
-            work.request.source.model, _frames(work), work.recipe, bits, lambda stage: progress(stage, steps.get(stage))
-        )
-    except CalibrationError as error:
-        reasons = "; ".join(f"{item.name}: {item.reason}" for item in calibration.skipped[:3])
-        raise CalibrationError(f"{error} ({reasons})" if reasons else str(error)) from error
-    work.notes.extend(reporting.calibration_notes(quantised.images, len(calibration.skipped)))
-    return quantised
-
-
-def _lower(work: Work, graph: IntegerGraph, scratch: Path) -> dict[str, list[Path]]:
-    """Write one artefact per engine, each in its own folder, and return the files by engine."""
-    labels = "\n".join(work.request.expects.labels)
-    metadata = {"producer": f"edgecnn {__version__}", "model": work.request.source.name, "labels": labels}
-    files = {}
-    for engine in dict.fromkeys(profile.engine for profile in work.profiles):
-        folder = scratch / engine
-        folder.mkdir()
-        with _stream_errors():
-            files[engine] = artefact.write(engine, graph, folder, metadata)
-    for profile in work.profiles:
-        if profile.edge_tpu is not None:
-            files[profile.engine] = _compiled(work, files[profile.engine])
-    return files
-
-
-@contextmanager
-def _stream_errors() -> Iterator[None]:
-    """Turn what a C++ stream says about a full disk (OpenVINO's serialiser has one) into what Python says."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "iostream" not in str(error):
-            raise
-        raise OSError(errno.EIO, "a model file could not be written, perhaps because the disk is full") from error
-
-
-def _compiled(work: Work, files: list[Path]) -> list[Path]:
-    """Put the model compiled for the Edge TPU in front of ``files``, or say that there is no compiler here."""
-    # Inside, because it comes with LiteRT's schema, which other targets do without.
-    from edgecnn.export.tflite.compiler import ABSENT, compile_model
-
-    compilation = compile_model(files[0], files[0].parent)
-    if compilation is None:
-        work.notes.append(ABSENT)
-        return files
-    return [compilation.path, *sorted(item for item in files[0].parent.iterdir() if item != compilation.path)]
-
-
 def _golden(work: Work, graph: IntegerGraph) -> dict[str, Array]:
     """Let the reference engine say what the golden frames give."""
     frames = np.stack(work.golden)
@@ -275,22 +221,16 @@ def _golden(work: Work, graph: IntegerGraph) -> dict[str, Array]:
     return {"frames": frames} | {f"out_{index}": output for index, output in enumerate(outputs)}
 
 
-def _load(graph: IntegerGraph, engine: str, path: Path) -> engines.Engine:
-    inputs, outputs = ([graph.spec(name) for name in names] for names in (graph.inputs, graph.outputs))
-    return engines.load(engine, path, inputs, outputs)
-
-
 def _prove(
     work: Work, manifest: Manifest, files: Mapping[str, list[Path]], golden: Mapping[str, Array], progress: Progress
 ) -> list[EngineProof]:
     """Run the golden frames through every engine that is installed."""
-    inputs, outputs = [manifest.input.tensor], [output.tensor for output in manifest.outputs]
-    expected = [golden[f"out_{index}"] for index in range(len(outputs))]
+    expected = [golden[f"out_{index}"] for index in range(len(manifest.outputs))]
     proofs = []
     for engine, paths in files.items():
         progress(f"proving on {engine}", 1)
         try:
-            with engines.load(engine, paths[0], inputs, outputs) as loaded:
+            with open_artefact(manifest, engine, paths[0]) as loaded:
                 got = run_frames(loaded, golden["frames"])
         except MissingEngineError as error:
             work.notes.append(f"not proven on {engine}: {error}")
@@ -301,52 +241,40 @@ def _prove(
 
 def _evaluate(
     work: Work,
-    graph: IntegerGraph,
+    manifest: Manifest,
     files: Mapping[str, list[Path]],
     pictures: Sequence[Labelled],
     progress: Progress,
-) -> AccuracySection | None:
+) -> Evaluation | None:
     """Compare every engine that is installed with the float model as it was imported; None where there is none."""
     skipped: list[str] = []
     with ExitStack() as stack:
-        predictors = _predictors(graph, files, stack)
-        if not predictors:
+        runs = _runs(manifest, files, stack)
+        if not runs:
             return None
-        frames = _labelled_frames(work, pictures, skipped, progress)
-        comparison = compare(frames, lambda frame: _float_output(work, frame), predictors)
+        read = _watched(read_pictures(pictures, work.preprocess, skipped), len(pictures), progress)
+        told = without_label(pictures, reporting.words_of(work.request))
+        notes = [] if told is None else [told]
+        found = evaluate(manifest, read, float_run(work.original, work.entry), runs, skipped, notes)
     if skipped:
         work.notes.append(f"{len(skipped)} picture(s) to evaluate on could not be used, the first: {skipped[0]}")
-    if not comparison.labels:
-        raise DataError(f"no picture to evaluate on can be used, the first of {len(skipped)}: {skipped[0]}")
-    return accuracy_section(comparison)
+    return found
 
 
-def _predictors(graph: IntegerGraph, files: Mapping[str, list[Path]], stack: ExitStack) -> dict[str, Predict]:
-    predictors: dict[str, Predict] = {}
-    for engine, paths in files.items():
+def _runs(manifest: Manifest, files: Mapping[str, list[Path]], stack: ExitStack) -> dict[str, Run]:
+    """Open every engine that is installed; the stack closes it."""
+    runs: dict[str, Run] = {}
+    for name, paths in files.items():
         try:
-            loaded = stack.enter_context(_load(graph, engine, paths[0]))
+            loaded = stack.enter_context(open_artefact(manifest, name, paths[0]))
         except MissingEngineError:
             continue  # `_prove` has noted it
-        predictors[engine] = real_output(loaded, graph.spec(graph.outputs[0]))
-    return predictors
+        runs[name] = run_of(loaded)
+    return runs
 
 
-def _labelled_frames(
-    work: Work, pictures: Sequence[Labelled], skipped: list[str], progress: Progress
-) -> Iterator[tuple[Frame, int | None]]:
-    """Yield frames at the model's size with their class; what cannot be used is added to ``skipped``."""
-    for item in pictures:
-        progress("evaluating", len(pictures))
-        try:
-            frame = work.preprocess(read_image(item.path))
-        except DataError as error:
-            skipped.append(f"{item.path}: {str(error).removeprefix(f'{item.path}: ')}")
-            continue
-        yield frame, item.label
-
-
-def _float_output(work: Work, frame: Frame) -> npt.NDArray[np.float32]:
-    """Return the first output of the float model as it was imported, in the layout in which the bundle gives it."""
-    first = work.original(work.entry.feed(frame))[0]
-    return without_batch(first.transpose(0, 2, 3, 1) if first.ndim == 4 else first)
+def _watched(pictures: Iterator[Picture | None], count: int, progress: Progress) -> Iterator[Picture | None]:
+    """Tell of every picture that is read, also of those that cannot be used."""
+    for picture in pictures:
+        progress("evaluating", count)
+        yield picture

@@ -69,16 +69,22 @@ class Writer:
         self._affine("QuantizeLinear", value, self.graph.spec(node.output), node.output)
 
     def _affine(self, op_type: str, value: str, spec: TensorSpec, output: str) -> str:
-        scale, zero_point = self._grid(spec.grid, spec.dtype)
+        scale, zero_point = self._grid(spec)
         axis = {} if spec.grid.axis is None else {"axis": spec.grid.axis}
         self._add(op_type, [value, scale, zero_point], output, f"{output}/{op_type}", axis)
         return output
 
-    def _grid(self, quant: QuantParams, dtype: str) -> tuple[str, str]:
-        per_tensor = quant.axis is None
-        scale = quant.scales.reshape(()) if per_tensor else quant.scales
-        zero_point = np.full(scale.shape, quant.zero_point, dtype)
-        return self.constant(scale), self.constant(zero_point)
+    def _grid(self, spec: TensorSpec) -> tuple[str, str]:
+        quant = spec.grid
+        scale = quant.scales.reshape(()) if quant.axis is None else quant.scales
+        zero_point = np.full(scale.shape, quant.zero_point, spec.dtype)
+        if spec.dtype != "int8":
+            return self.constant(scale), self.constant(zero_point)
+        # Not shared: with session.x64quantprecision ONNX Runtime renames the zero point of each weight, and fails where
+        # two have one in common.
+        name = f"{spec.name}/zero_point"
+        self.initializers[name] = numpy_helper.from_array(zero_point, name)
+        return self.constant(scale), name
 
     def _add(
         self, op_type: str, inputs: Sequence[str], output: str, name: str, attributes: Mapping[str, Attribute]

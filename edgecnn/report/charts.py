@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgecnn.report.document import AccuracySection, EngineProof, LayerRow
+from edgecnn.report.document import EngineProof, LayerRow
+from edgecnn.runtime.evaluation import section
 
 LSB_KEYS = ("0", "1", "2", ">2")
 # Real values that may be marked on the scale of ranges, the most telling first; labels need this much room.
@@ -129,10 +130,19 @@ class Interval:
     first: float
 
 
-def interval(accuracy: AccuracySection) -> Interval:
-    """Place the agreement and its interval on an axis that begins at a round number below it."""
-    share = accuracy["agreement"]
-    first = max(0.0, math.floor((share["low"] - 0.005) * 20) / 20)
+def interval(share: section.Interval, first: float | None = None) -> Interval:
+    """Place a share and its interval on an axis that ends at 1.
+
+    Args:
+        share: The share.
+        first: Where the axis begins; None for a round number below the interval.
+    """
+    first = axis(share) if first is None else first
     span = 1 - first
-    low, value, high = (100 * (share[key] - first) / span for key in ("low", "value", "high"))
+    low, value, high = (100 * (number - first) / span for number in (share["low"], share["value"], share["high"]))
     return Interval(low, value, high, first)
+
+
+def axis(*shares: section.Interval) -> float:
+    """Return a round number below all intervals, for an axis that ends at 1."""
+    return max(0.0, math.floor((min(share["low"] for share in shares) - 0.005) * 20) / 20)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, Required, TypedDict
 
 from edgecnn.errors import BundleError
+from edgecnn.report.layer_rows import SensitivitySection, TensorSection
+from edgecnn.runtime.evaluation.section import DecisionsSection, Interval
 
 SCHEMA = 1
 FILE_NAME = "report.json"
@@ -104,14 +106,6 @@ class LayerRow(TypedDict):
     receptive_field: NotRequired[list[int] | None]
 
 
-class Interval(TypedDict):
-    """A share with its 95 % Wilson interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 class TopOne(TypedDict):
     """Share of right answers before and after quantisation."""
 
@@ -129,13 +123,65 @@ class EngineAccuracy(TypedDict):
 
 
 class AccuracySection(TypedDict):
-    """INT8 against float on ``images`` pictures that were not used for calibration."""
+    """INT8 against float on ``images`` pictures that were not used for calibration; None where nothing is decided."""
 
     images: int
-    agreement: Interval
+    agreement: Interval | None
     sqnr_db: float | None
     top1: TopOne | None
     per_engine: list[EngineAccuracy]
+
+
+class BudgetStep(TypedDict):
+    """What one recipe cost on ``images`` pictures.
+
+    ``drop`` is that of the share of right decisions, positive where INT8 is worse; it lies above ``low``, and below
+    ``high``, each with the budget's confidence. ``lost``: float is right and INT8 wrong; ``gained``: the reverse.
+    ``images_needed`` would show that the budget holds if these shares stayed; None where none would do.
+    """
+
+    recipe: str
+    images: int
+    agreement: Share
+    lost: int
+    gained: int
+    drop: Share
+    low: Share
+    high: Share
+    holds: bool
+    images_needed: int | None
+
+
+class BudgetSection(TypedDict):
+    """The recipes that were tried, cheapest first, until one kept the accuracy budget ``max_drop``.
+
+    ``recipe`` is the bundle's: the one that holds, else the one with the smallest ``high``. Where nothing is
+    ``labelled``, every decision that INT8 changes counts as lost.
+    """
+
+    max_drop: Share
+    confidence: Share
+    labelled: bool
+    engine: str
+    recipe: str
+    holds: bool
+    verdict: str
+    steps: list[BudgetStep]
+
+
+class NarrowingSection(TypedDict):
+    """What it costs that ``targets`` allow fewer than 8 bits for weights, and ``others`` share their graph.
+
+    Signal-to-noise ratios are those of the worst output on ``frames`` golden frames, None where outputs are indices:
+    of the bundle's graph, and of the one that the same recipe makes with 8 bits.
+    """
+
+    targets: list[str]
+    others: list[str]
+    weight_bits: int
+    frames: int
+    sqnr_db: float | None
+    sqnr_db_8_bits: float | None
 
 
 class EngineProof(TypedDict):
@@ -184,9 +230,14 @@ class Report(TypedDict, total=False):
     calibration: CalibrationSection
     layers: list[LayerRow]
     accuracy: AccuracySection
+    decisions: DecisionsSection
+    budget: BudgetSection
+    narrowing: NarrowingSection
     engines: list[EngineProof]
     artefacts: list[Artefact]
     edge_tpu: list[EdgeTpuRow]
+    sensitivity: SensitivitySection
+    tensors: TensorSection
     notes: list[str]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgecnn.report.accuracy import FEW_IMAGES
 from edgecnn.report.document import Report
+from edgecnn.runtime.evaluation.statistics import FEW_IMAGES
 
 MISSING, WARNING, FAILURE = "missing", "warning", "failure"
 
@@ -49,18 +49,22 @@ def _proof(report: Report) -> Iterator[Remark]:
 
 def _accuracy(report: Report) -> Iterator[Remark]:
     if "accuracy" not in report:
+        if "decisions" in report:
+            return
         yield Remark(
             MISSING,
             "How often INT8 decides as the float model does was not measured: no pictures were given with --eval.",
         )
         return
     accuracy = report["accuracy"]
-    low, high = accuracy["agreement"]["low"], accuracy["agreement"]["high"]
-    if accuracy["images"] < FEW_IMAGES:
+    share = accuracy["agreement"]
+    if share is None:
+        yield Remark(MISSING, "The model's task decides nothing: how often INT8 decides as float does has no meaning.")
+    elif accuracy["images"] < FEW_IMAGES:
         yield Remark(
             WARNING,
             f"Only {accuracy['images']} picture(s) were evaluated: the true agreement may be anywhere between "
-            f"{low:.1%} and {high:.1%}. Give at least {FEW_IMAGES} with --eval.",
+            f"{share['low']:.1%} and {share['high']:.1%}. Give at least {FEW_IMAGES} with --eval.",
         )
     if accuracy["top1"] is None:
         yield Remark(MISSING, "Top-1 was not measured: the pictures have no labels.")

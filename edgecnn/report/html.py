@@ -5,12 +5,14 @@ Everything that came from a model, a file name or a message is text, and the tem
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgecnn import __version__
-from edgecnn.report import charts
+from edgecnn.report import charts, decisions, sensitivity
+from edgecnn.report.budget import points_up
 from edgecnn.report.document import EdgeTpuRow, Report, check
 from edgecnn.report.gaps import FAILURE, remarks
 
@@ -18,11 +20,12 @@ FILE_NAME = "report.html"
 LONG_TABLE = 40
 
 
-def render(report: Report) -> str:
+def render(report: Report, pictures: Mapping[str, str] | None = None) -> str:
     """Return the report as one HTML page.
 
     Args:
         report: The document of `edgecnn.report.document`; sections may be absent.
+        pictures: Thumbnails of flipped pictures, by name; see `edgecnn.report.decisions.thumbnails`.
 
     Raises:
         BundleError: If it is not a report.
@@ -37,6 +40,8 @@ def render(report: Report) -> str:
             remarks=remarks(report),
             verdict=_verdict(report),
             drawings=_drawings(report),
+            decided=decisions.shown(report, pictures or {}),
+            hurts=sensitivity.shown(report),
             tpu=_edge_tpu(report),
             long_table=LONG_TABLE,
         )
@@ -52,6 +57,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "count": count, "size": size, "decibels": decibels, "real": real}
+    environment.filters |= {"points": points, "points_up": points_up, "combined": sensitivity.combined}
     return environment
 
 
@@ -71,7 +77,7 @@ def _drawings(report: Report) -> dict[str, Any]:
         "parameters": charts.shares(layers, "parameters"),
         "ranges": charts.ranges(layers),
         "distances": [charts.distances(proof) for proof in report.get("engines", [])],
-        "interval": None if accuracy is None else charts.interval(accuracy),
+        "interval": None if accuracy is None or not accuracy["agreement"] else charts.interval(accuracy["agreement"]),
     }
 
 
@@ -112,6 +118,12 @@ def percent(share: float | None, digits: int = 2) -> str:
     if float(shown) == 100 and share < 1:
         return f"> {100 - 10**-digits:.{digits}f} %"
     return f"{shown} %"
+
+
+def points(share: float) -> str:
+    """Return a difference of shares in points of per cent, e.g. ``-0.50``."""
+    # Adding 0.0 turns -0.0 into 0.
+    return f"{round(100 * share, 2) + 0.0:.2f}"
 
 
 def count(number: float | None) -> str:

@@ -17,6 +17,7 @@ from edgecnn.report.document import EdgeTpuRow
 from edgecnn.report.layers import LayerTable, layer_table
 from edgecnn.report.network import Network, read_integers
 from edgecnn.report.pitfalls import Knowledge, Verdict, judge
+from edgecnn.report.sensitivity import Culprit
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -58,6 +59,7 @@ class Survey:
         verdict: Its pitfalls.
         outlooks: One for every target that was asked for.
         notes: What else is to be said, one sentence each.
+        noise: The layers of a bundle that make most of the noise, the worst first; empty where it was not measured.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Survey:
     verdict: Verdict
     outlooks: tuple[Outlook, ...]
     notes: tuple[str, ...] = ()
+    noise: tuple[Culprit, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the survey as plain JSON values."""
@@ -83,6 +86,7 @@ class Survey:
             "not_judged": self.verdict.unjudged,
             "targets": [asdict(outlook) for outlook in self.outlooks],
             "notes": list(self.notes),
+            "noise": [asdict(culprit) for culprit in self.noise],
         }
 
 

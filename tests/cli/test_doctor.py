@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edgecnn.cli import app, doctor
+from edgecnn.runtime.processor import read
 
 X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd {}\n"
@@ -15,14 +16,15 @@ ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd {}\n"
     [
         (X86.format("avx512_vnni avx512f"), "x86_64", "x86_64, avx512_vnni", "exact"),
         (X86.format("avx_vnni"), "x86_64", "x86_64, avx_vnni", "exact"),
-        (X86.format(""), "x86_64", "x86_64, avx2", "weight_bits = 7"),
-        ("", "x86_64", "x86_64, no avx2", "weight_bits = 7"),
+        (X86.format(""), "x86_64", "x86_64, avx2", "no VNNI: 8-bit products saturate"),
+        (X86.format("").replace("avx2", ""), "x86_64", "x86_64, no avx2", "export for --target x86 or intel-avx2"),
+        ("", "AMD64", "AMD64, unknown", "does not say whether there is VNNI"),
         (ARM.format("crc32 asimddp"), "aarch64", "aarch64, dot product", "exact"),
         (ARM.format("crc32"), "aarch64", "aarch64, no dot product", "exact"),
     ],
 )
 def test_processor(text: str, machine: str, found: str, remark: str) -> None:
-    finding = doctor.processor(text, machine)
+    finding = doctor.processor(read(text, machine))
 
     assert finding.found == found
     assert remark in finding.hint
@@ -51,6 +53,14 @@ def test_json_names_every_group(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_an_engine_is_listed_once_for_all_its_targets(capsys: pytest.CaptureFixture[str]) -> None:
+    app.main(["doctor", "--json"])
+
+    engines = [item for item in json.loads(capsys.readouterr().out)["findings"] if item["group"] == "engine"]
+    assert {item["name"]: item["hint"] for item in engines if item["ok"]}["onnxruntime"] == "for targets rpi, x86"
+    assert len(engines) == 3
+
+
 def test_no_engine_is_code_6_and_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +75,7 @@ def test_no_engine_is_code_6_and_says_what_to_install(
 def test_an_engine_that_cannot_be_imported_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "installed", lambda package: "9.9")
 
-    finding = doctor._engine("broken", "board", ["no-such-engine"])
+    finding = doctor._engine("broken", ["board"], ["no-such-engine"])
 
     assert not finding.ok
     assert finding.found == "no-such-engine 9.9"

@@ -193,7 +193,7 @@ def test_dynamic_dimensions_need_a_shape(export: Export, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--target", "rpy"], ["unknown target 'rpy'", "Did you mean 'rpi'?", "coral, intel, rpi"]),
+        (["--target", "rpy"], ["unknown target 'rpy'", "Did you mean 'rpi'?", "coral, intel, intel-avx2, rpi"]),
         (["--target", "rpi,intel"], ["target", "rpi,intel"]),
         (["--recipe", "fats"], ["unknown recipe 'fats'", "Did you mean 'fast'?"]),
         (["--mean", "0.1,0.2"], ["mean has 2 values", "3 channel(s)"]),
@@ -366,6 +366,76 @@ def test_a_proof_that_fails_is_exit_code_1(
     assert json.loads(printed.out)["engines"][0]["passed"] is False
     assert "onnxruntime does not decide as the reference does" in printed.err
     assert "edgecnn verify" in printed.err
+
+
+# An accuracy budget
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """120 pictures in folders that are called like classes, none of which is right more often than another."""
+    rng = np.random.default_rng(3)
+    for index in range(120):
+        folder = tmp_path / "labelled" / "abcd"[index % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{index}.png"), rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    return tmp_path / "labelled"
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    return onnx_files.write(tmp_path / "net.onnx", metadata={"names": "['a', 'b', 'c', 'd']"})
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--max-drop", "0.5"], 2, ["--max-drop is measured on pictures", "--eval DIR"]),
+        (["--max-drop", "0", "--eval"], 2, ["--max-drop is in percentage points", "got 0."]),
+        (["--max-drop", "100", "--eval"], 2, ["more than 0 and less than 100", "got 100."]),
+        (["--max-drop", "1", "--eval"], 4, ["at least 268 pictures", "120 have a label", "or allow --max-drop 2.21"]),
+    ],
+)
+def test_budgets_that_cannot_be(
+    export: Export, classifier: Path, labelled: Path, options: list[str], code: int, says: list[str]
+) -> None:
+    line = [*options, str(labelled)] if options[-1] == "--eval" else options
+    refused(export(classifier, *line), code, *says)
+
+
+def test_a_budget_that_is_kept_says_by_which_recipe(
+    classifier: Path, labelled: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = ["export", str(classifier), "-t", "rpi", "--calibrate", str(photos), "--eval", str(labelled)]
+    assert app.main([*line, "--max-drop", "20", "-o", str(tmp_path / "bundle")]) == 0
+    shown = capfd.readouterr().out
+    assert "accuracy budget of 20 points, on onnxruntime" in shown
+    assert "The recipe 'fast' keeps the budget of 20 points: drop" in shown
+    with Bundle.open(tmp_path / "bundle") as bundle:
+        assert bundle.manifest.provenance.recipe == "fast"
+
+
+def test_a_budget_that_is_not_kept_is_exit_code_1_and_leaves_the_nearest_bundle(
+    classifier: Path,
+    labelled: Path,
+    photos: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from edgecnn.composer import budget, ladder
+
+    monkeypatch.setattr(budget, "ladder", lambda: ["fast"])
+    monkeypatch.setattr(ladder.Ladder, "_count", lambda *rest: budget.Tally(120, 100, lost=18, gained=1))
+    line = ["export", str(classifier), "-t", "rpi", "--calibrate", str(photos), "--eval", str(labelled), "--json"]
+    assert app.main([*line, "--max-drop", "2.3", "-o", str(tmp_path / "bundle")]) == 1
+    printed = capfd.readouterr()
+    found = json.loads(printed.out)["budget"]
+    assert (found["holds"], found["recipe"], len(found["steps"])) == (False, "fast", 1)
+    assert "'fast' comes nearest: drop 14.17, at most " in found["verdict"]
+    assert f"error: {found['verdict']} {tmp_path / 'bundle'} holds that result" in printed.err
+    with Bundle.open(tmp_path / "bundle") as bundle:
+        assert bundle.manifest.provenance.recipe == "fast"
 
 
 def test_names_in_the_files_metadata_become_labels(export: Export, tmp_path: Path) -> None:

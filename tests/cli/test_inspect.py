@@ -12,7 +12,9 @@ import torch
 from edgecnn.cli import app
 from edgecnn.graph import import_torch
 from edgecnn.integer_graph import write_npz
+from edgecnn.report.document import dumps
 from edgecnn.runtime.bundle import write_bundle
+from tests.report.documents import layers_measured
 from tests.report.networks import block, convnet, head
 from tests.runtime.conftest import tiny_golden, tiny_graph, tiny_manifest
 
@@ -147,6 +149,42 @@ def test_a_bundle_shows_its_grids(
     assert "-10.8 .. 12.15" in out
     assert "not judged no_batch_norm: in an integer graph every batch norm is folded" in out
     assert "Target rpi (onnxruntime): every node can be lowered\n" in out
+
+
+def reported(folder: Path, report: bytes) -> Path:
+    """Write a bundle that holds ``report`` as its report.json."""
+    graph = tiny_graph()
+    contents: dict[str, Path | bytes] = {"model.onnx": b"not read here", "report.json": report}
+    for name, save in (
+        ("graph.npz", graph.save),
+        ("golden.npz", lambda path: write_npz(path, tiny_golden(graph).arrays())),
+    ):
+        save(folder / f"written-{name}")
+        contents[name] = folder / f"written-{name}"
+    write_bundle(folder / "reported", tiny_manifest(graph), contents)
+    return folder / "reported"
+
+
+def test_a_bundle_names_the_layers_that_make_the_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    path = str(reported(tmp_path, dumps(layers_measured()).encode()))
+    code, out, _ = run(capsys, path)
+
+    assert code == 0
+    table = out[out.index("Where most of the noise comes from") :].splitlines()
+    assert table[2].split() == ["dw1", "depthwise", "convolution", "weights", "37.0%", "24.3", "dB"]
+    assert [line.split()[0] for line in table[2:5]] == ["dw1", "sum", "dw2"]
+    assert [item["share"] for item in run_json(capsys, path)["noise"]] == [0.37, 0.3, 0.15]
+
+
+def test_a_bundle_with_a_report_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, str(reported(tmp_path, b'{"schema": 7}')))
+
+    assert code == 0
+    assert "Where most" not in out
+    assert "Which layers make the noise cannot be read: report: 'schema' must be 1, got 7" in err
 
 
 def test_names_cannot_drive_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

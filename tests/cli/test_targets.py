@@ -11,7 +11,8 @@ def test_table_names_target_engine_and_artefact(capsys: pytest.CaptureFixture[st
     assert app.main(["targets"]) == 0
 
     text = capsys.readouterr().out
-    assert [line.split()[0] for line in text.splitlines()[1:] if not line.startswith(" ")] == ["coral", "intel", "rpi"]
+    names = [line.split()[0] for line in text.splitlines()[1:] if not line.startswith(" ")]
+    assert names == ["coral", "intel", "intel-avx2", "rpi", "x86"]
     assert "model.tflite" in text
 
 
@@ -20,4 +21,5 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     profiles = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["targets"]}
     assert profiles["rpi"]["opset"] == 18
+    assert profiles["x86"]["weight_bits"] == 7
     assert profiles["coral"]["edge_tpu"]["softmax_elements"] == 16_000

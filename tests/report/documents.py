@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from edgecnn.report.document import EngineProof, LayerRow, Report
+from edgecnn.runtime.evaluation.decisions import MODEL, decisions
+from edgecnn.runtime.evaluation.section import DecisionsSection, PictureRow
+from tests.runtime.conftest import tiny_graph, tiny_manifest
+from tests.runtime.evaluation.rows import part
 
 
 def layer(name: str, macs: int = 1000, low: float | None = -1.0, high: float | None = 4.1) -> LayerRow:
@@ -34,9 +38,70 @@ def proof(engine: str = "onnxruntime", passed: bool = True) -> EngineProof:
     }
 
 
+def parts() -> list[PictureRow]:
+    """60 defective parts and 60 good ones; INT8 lets three pass that float rejects, and rejects one more."""
+    rows = [part(True, 0.9, 0.9)] * 57 + [part(True, 0.6, 0.4)] * 3 + [part(False, 0.1, 0.2)] * 59
+    named = [*rows, part(False, 0.4, 0.6)]
+    return [row | {"picture": f"{row['label']}/{index:03d}.jpg"} for index, row in enumerate(named)]
+
+
+def evaluated(rows: list[PictureRow] | None = None, task: str = "defect") -> DecisionsSection:
+    """An evaluation of an inspection, or of what ``rows`` say."""
+    manifest, noise = tiny_manifest(tiny_graph(), task), [{"output": "logits", "sqnr_db": 21.5}]
+    return decisions(manifest, "onnxruntime", parts() if rows is None else rows, noise, MODEL)
+
+
+def layers_measured() -> Report:
+    """The sections on layers: four of them, the first of which makes most of the noise."""
+    rows = [
+        ("dw1", "depthwise convolution", 24.3, 0.37, 32.0, 0.063),
+        ("dw2", "depthwise convolution", 28.2, 0.15, 34.0, 0.04),
+        ("sum", "addition", None, 0.0, 25.2, 0.3),
+        ("best", "fully connected layer", 45.0, 0.003, 31.3, 0.074),
+    ]
+    bins = [0.02, 0.05, 0.4, 0.5, 0.02, 0.01]
+    return {
+        "schema": 1,
+        "sensitivity": {
+            "frames": 8,
+            "outputs": ["best"],
+            "sum_db": [20.0],
+            "whole_db": [20.5],
+            "layers": [
+                {
+                    "layer": name,
+                    "kind": kind,
+                    "weights_db": None if weights is None else [weights],
+                    "output_db": [output],
+                    "weights_share": weights_share,
+                    "output_share": output_share,
+                }
+                for name, kind, weights, weights_share, output, output_share in rows
+            ],
+        },
+        "tensors": {
+            "activations": [
+                {
+                    "tensor": f"{name}/out",
+                    "layer": name,
+                    "observed": [-1.5, 4.5],
+                    "chosen": [-1.5, 3.0],
+                    "below": 0.0,
+                    "above": 0.0421,
+                    "codes": 250,
+                    "effective_codes": 93.5,
+                    "histogram": bins,
+                }
+                for name, *_ in rows
+            ],
+            "weights": [{"layer": "dw1", "at_ends": 0.12, "channels": 32, "dead": 3, "scale_ratio": 85.0}],
+        },
+    }
+
+
 def full() -> Report:
     """Every section, nothing missing and nothing wrong."""
-    return {
+    return layers_measured() | {
         "schema": 1,
         "model": {
             "name": "tiles",
@@ -76,6 +141,7 @@ def full() -> Report:
             "top1": {"float": 0.7925, "int8": 0.79},
             "per_engine": [{"engine": "onnxruntime", "agreement": 0.985, "sqnr_db": 23.44, "top1": 0.79}],
         },
+        "decisions": evaluated(),
         "engines": [proof()],
         "artefacts": [{"file": "model.onnx", "engine": "onnxruntime", "target": "rpi", "bytes": 4_812_345}],
         "notes": ["calibrated on daylight only"],

@@ -1,0 +1,69 @@
+"""What ``edgecnn export`` shows of its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecnn.cli import console
+
+if TYPE_CHECKING:
+    from edgecnn.report.document import BudgetSection, Report
+
+
+def show(folder: Path, report: Report) -> None:
+    """Print the bundle's files, the proof, and what INT8 costs."""
+    rows = [
+        (item["file"], item["target"], item["engine"], f"{item['bytes'] / 1e6:.2f} MB") for item in report["artefacts"]
+    ]
+    console.out().print(f"{folder}", markup=False, soft_wrap=True)
+    console.table("", ("file", "target", "engine", ">size"), rows)
+    proofs = [
+        (item["engine"], f"{item['equal']:.2%}", item["max_lsb"], "PASS" if item["passed"] else "FAIL")
+        for item in report["engines"]
+    ]
+    console.table("against the reference, on golden frames", ("engine", ">equal", ">largest LSB", ""), proofs)
+    if "budget" in report:
+        _show_budget(report["budget"])
+    if "accuracy" in report:
+        _show_accuracy(report)
+    for text in report["notes"]:
+        console.note(f"note: {text}")
+    console.out().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _show_budget(budget: BudgetSection) -> None:
+    from edgecnn.report.budget import points, points_up
+
+    rows = [
+        (
+            step["recipe"],
+            f"{step['agreement']:.2%}",
+            step["lost"],
+            step["gained"],
+            points(step["drop"]),
+            points_up(step["high"]),
+            "yes" if step["holds"] else "no",
+        )
+        for step in budget["steps"]
+    ]
+    kind = "" if budget["labelled"] else "; no labels, so every changed decision counts as lost"
+    title = f"accuracy budget of {points(budget['max_drop'])} points, on {budget['engine']}{kind}"
+    console.table(title, ("step", ">as float", ">lost", ">gained", ">drop", ">at most", "holds"), rows)
+    if budget["holds"]:
+        console.out().print(budget["verdict"], markup=False, soft_wrap=True)
+
+
+def _show_accuracy(report: Report) -> None:
+    found = report["accuracy"]
+    share, top1 = found["agreement"], found["top1"]
+    same = (
+        ""
+        if share is None
+        else f", agreement with float {share['value']:.2%} ({share['low']:.1%} to {share['high']:.1%})"
+    )
+    right = "" if top1 is None else f", top-1 {top1['float']:.2%} float, {top1['int8']:.2%} INT8"
+    noise = "" if found["sqnr_db"] is None else f", SQNR {found['sqnr_db']:.1f} dB"
+    console.out().print(f"{found['images']} pictures{same}{noise}{right}", markup=False, soft_wrap=True)
+    if "decisions" in report:
+        console.out().print(report["decisions"]["verdict"], markup=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edgecnn.composer.calibration import Calibration
+from edgecnn.errors import DataError
+from edgecnn.vision.frames import Frames
+from edgecnn.vision.preprocess import Preprocess
+
+SMALL = Preprocess((2, 2), 3)
+
+
+def frame(value: int, channels: int = 3) -> np.ndarray:
+    return np.full((4, 4, channels), value, np.uint8)
+
+
+def stream(*values: int, channels: int = 3) -> Iterator[np.ndarray]:
+    """Yield frames in one buffer, as a camera does."""
+    buffer = frame(0, channels)
+    for value in values:
+        buffer[:] = value
+        yield buffer
+
+
+def values(calibration: Calibration, samples: int = 0) -> list[int]:
+    return [int(item[0, 0, 0]) for item in calibration.walk(samples)]
+
+
+def test_frames_come_at_the_models_size_and_no_more_than_asked_for() -> None:
+    calibration = Calibration(Frames([frame(value) for value in range(12)]), SMALL)
+    assert [item.shape for item in calibration.walk(3)] == [(2, 2, 3)] * 3
+    assert len(calibration.golden) == 3
+    assert values(calibration) == list(range(12))
+    assert [int(item[0, 0, 0]) for item in calibration.golden] == list(range(8))
+    assert (calibration.count(0), calibration.count(5), calibration.count(50)) == (12, 5, 12)
+
+
+def test_a_one_time_iterator_is_read_once_and_only_as_far_as_needed() -> None:
+    left = stream(*range(10))
+    calibration = Calibration(Frames(left), SMALL, again=True)
+    assert calibration.count(0) is None
+    assert values(calibration, 2) == [0, 1]
+    assert values(calibration, 5) == [0, 1, 2, 3, 4]
+    assert values(calibration, 3) == [0, 1, 2]
+    assert next(left)[0, 0, 0] == 5
+
+
+def test_a_one_time_iterator_that_ends_is_walked_through_again() -> None:
+    calibration = Calibration(Frames(stream(7, 8, 9)), SMALL, again=True)
+    assert values(calibration) == values(calibration) == [7, 8, 9]
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 0])
+def test_digest_and_skipped_are_those_of_the_walk_whatever_was_read_before(samples: int) -> None:
+    frames = [frame(1), frame(2, 5), frame(3), frame(4), frame(5, 5)]
+    expected = Calibration(Frames(frames), SMALL)
+    values(expected, samples)
+    for source in (Frames(frames), Frames(iter(frames))):
+        calibration = Calibration(source, SMALL, again=True)
+        values(calibration)
+        values(calibration, samples)
+        assert calibration.digest == expected.digest
+        assert [item.name for item in calibration.skipped] == [item.name for item in expected.skipped]
+    assert [item.name for item in expected.skipped] == ["frame 1", "frame 4"][: {1: 0, 2: 1, 3: 1, 0: 2}[samples]]
+
+
+def test_only_unusable_frames_are_all_named() -> None:
+    calibration = Calibration(Frames([frame(1, 5), frame(2, 5)]), SMALL)
+    assert values(calibration) == []
+    assert [item.name for item in calibration.skipped] == ["frame 0", "frame 1"]
+    with pytest.raises(DataError, match="no usable frame"):
+        values(Calibration(Frames([np.zeros(3, np.float32)]), SMALL))
