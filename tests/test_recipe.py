@@ -26,8 +26,8 @@ def test_shipped_recipes() -> None:
     assert {"default", "fast"} <= set(recipes())
     fast, default = load_recipe("fast"), load_recipe("default")
 
-    assert not fast.bias_correction
-    assert default.bias_correction
+    assert fast.rounding == "nearest"
+    assert default.rounding == "gptq"
     assert 0 < fast.samples < default.samples
 
 
