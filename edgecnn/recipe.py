@@ -27,7 +27,6 @@ class Recipe:
         bias_correction: Whether biases take up the mean error that quantised weights leave.
         equalise: Whether channels are scaled first so that every one uses its grid, where that pays.
         judged: Whether min-max ranges and uncorrected biases are tried too; pictures kept for it choose the best.
-        trials: How many sets of ranges near the chosen ones are tried; the best is kept. Implies ``judged``.
         tuning_passes: How often fine-tuning sees every picture. Implies ``judged``.
         percentile: Share of values (in percent, 50 to 100) that the observer ``percentile`` keeps inside the range.
         samples: Largest number of calibration images to read, 0 for all.
@@ -46,7 +45,6 @@ class Recipe:
     rounding: str = "nearest"
     equalise: bool = False
     judged: bool = False
-    trials: int = 0
     tuning_passes: int = 0
     percentile: float = 99.99
     samples: int = 0
@@ -63,8 +61,8 @@ class Recipe:
             raise unknown_name("rounding", self.rounding, ROUNDINGS)
         if not 50.0 <= self.percentile <= 100.0:
             raise OptionError(f"percentile must be 50 to 100, got {self.percentile}")
-        if min(self.trials, self.tuning_passes) < 0:
-            raise OptionError(f"trials and tuning_passes must be 0 or more, got {self.trials} and {self.tuning_passes}")
+        if self.tuning_passes < 0:
+            raise OptionError(f"tuning_passes must be 0 or more, got {self.tuning_passes}")
         if self.samples < 0:
             raise OptionError(f"samples must be 0 (all images) or more, got {self.samples}")
 

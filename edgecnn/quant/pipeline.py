@@ -14,13 +14,13 @@ from edgecnn import plugins
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.quant import bias_correction, layerwise
 from edgecnn.quant.calibrate import Frame, collect
+from edgecnn.quant.choice import Start, choose
 from edgecnn.quant.equalise import equalise
 from edgecnn.quant.float_graph import FloatGraph, read
 from edgecnn.quant.judge import Judge
 from edgecnn.quant.matrices import WEIGHTED
 from edgecnn.quant.placement import Placement, Range, place
 from edgecnn.quant.quantise import float_parameters, to_integers
-from edgecnn.quant.search import Start, choose, search
 from edgecnn.quant.statistics import Statistics
 from edgecnn.quant.tuning import can_tune, tune
 from edgecnn.recipe import Recipe
@@ -31,6 +31,8 @@ OBSERVERS = "edgecnn.quant.observers"
 FIRST_IMAGES = 32
 JUDGING_IMAGES = 64
 TUNING_IMAGES = 512
+KEPT_BYTES = 2**28
+"""What all frames together may hold that are kept."""
 MADE_UP_RANGE = (-1.0, 1.0)
 
 
@@ -68,8 +70,9 @@ def quantise(
     Raises:
         CalibrationError: If there is no frame, or a tensor is not finite on one.
     """
-    is_judged = recipe.judged or recipe.trials > 1 or recipe.tuning_passes > 0
-    kept = _Kept(frames, max(FIRST_IMAGES + JUDGING_IMAGES * is_judged, TUNING_IMAGES * (recipe.tuning_passes > 0)))
+    is_judged = recipe.judged or recipe.tuning_passes > 0
+    wanted = TUNING_IMAGES if recipe.tuning_passes else FIRST_IMAGES + JUDGING_IMAGES * is_judged
+    kept = _Kept(frames, max(1, min(wanted, KEPT_BYTES // _frame_bytes(model))))
     stream = iter(kept)
     if recipe.equalise:
         progress("equalising")
@@ -88,11 +91,9 @@ def quantise(
         return Quantised(integers, statistics, kept.count)
     judge = Judge(model, held_out)
     plain = _ranges("minmax", recipe, of_tensors)
-    found = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
-    found = search(quantiser, found, judge, recipe.trials, recipe.seed, lambda: progress("searching"))
-    integers = found.graph
+    integers = choose(quantiser, start, plain, judge, lambda: progress("choosing")).graph
     if recipe.tuning_passes and can_tune(integers):
-        trained_on = [frame for frame in kept.frames if not any(frame is other for other in held_out)]
+        trained_on = [frame for frame in kept.frames if not any(frame is other for other in held_out)] or kept.frames
         integers = tune(
             integers,
             model,
@@ -104,6 +105,11 @@ def quantise(
             lambda: progress("tuning"),
         )
     return Quantised(integers, statistics, kept.count)
+
+
+def _frame_bytes(model: ir.Model) -> int:
+    shape = model.graph.inputs[0].shape
+    return int(np.prod(shape.numpy())) if shape is not None else 1
 
 
 def _ranges(observer: str, recipe: Recipe, statistics: Mapping[str, Statistics]) -> dict[str, Range]:

@@ -1,4 +1,4 @@
-"""What is kept is what the judge finds best, and it never is worse than what the search began with."""
+"""What is kept is what the judge finds best."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from edgecnn.quant.choice import Start, choose
 from edgecnn.quant.judge import Judge
 from edgecnn.quant.pipeline import draft, quantise
-from edgecnn.quant.search import Start, choose, search
 from edgecnn.recipe import load_recipe
 from tests.quant.networks import FAST, SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled
 
@@ -53,20 +53,6 @@ def test_equal_ranges_are_not_tried_twice(model):
     assert table.asked == [Start(RANGES, False)]
 
 
-def test_search_climbs_and_repeats(model):
-    def worth(ranges, correct):
-        return -abs(ranges["b"][1] - 4.4)
-
-    results = []
-    for _ in range(2):
-        table = Table(draft(model), worth)
-        start = choose(table, Start(RANGES, True), RANGES, by_name)
-        results.append(search(table, start, by_name, 40, 7))
-    assert results[0].made_of == results[1].made_of
-    assert abs(results[0].made_of.ranges["b"][1] - 4.4) < 0.1
-    assert results[0].made_of.ranges["b"][0] == 0.0
-
-
 def test_the_judge_measures_the_ratio_of_outputs(model):
     frames = pictures(6, seed=8)
     graph = quantise(model, pictures(8), FAST).graph
@@ -79,5 +65,5 @@ def test_the_judge_measures_the_ratio_of_outputs(model):
 
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_few_pictures_are_enough(model, count):
-    result = quantise(model, pictures(count), replace(load_recipe("best"), trials=1))
+    result = quantise(model, pictures(count), replace(load_recipe("best"), tuning_passes=1))
     assert result.images == count
