@@ -32,7 +32,7 @@ def measure_layers(report: Report, work: Work, rung: Rung, progress: Progress) -
     if not frames:
         work.notes.append("Which layers make the noise was not measured: on a model of this size it takes too long.")
         return report
-    corrected, nodes = rung.recipe.bias_correction, len(graph.nodes)
+    corrected, nodes = quantised.corrected, len(graph.nodes)
     found = measure(rung.model, graph, frames, corrected, lambda: progress("measuring layers", nodes))
     return report | {"sensitivity": sensitivity_section(found, graph)}
 

@@ -190,7 +190,8 @@ def _frame(work: Work) -> FrameSection:
 def _calibration(rung: Rung) -> CalibrationSection:
     return {
         "recipe": rung.recipe.name,
-        "observer": rung.recipe.activation_observer,
+        "observer": rung.quantised.observer,
+        "biases_corrected": rung.quantised.corrected,
         "images": rung.quantised.images,
         "skipped": [f"{item.name}: {item.reason}" for item in rung.skipped],
         "digest": rung.digest,

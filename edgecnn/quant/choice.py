@@ -6,7 +6,7 @@ What helps most networks harms some: ranges that cut rare values off, corrected 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edgecnn.integer_graph import IntegerGraph
@@ -23,8 +23,9 @@ class Quantiser(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What a graph is made of: ranges by tensor name, and whether biases are corrected."""
+    """What a graph is made of: the observer's name, its ranges by tensor, and whether biases are corrected."""
 
+    observer: str
     ranges: Mapping[str, Range]
     correct: bool
 
@@ -41,16 +42,16 @@ class Found:
 def choose(
     quantiser: Quantiser,
     start: Start,
-    plain: Mapping[str, Range],
+    plain: Start,
     judge: Judge,
     progress: Callable[[], None] = lambda: None,
 ) -> Found:
-    """Return the best of: ``start``, the same with the ranges ``plain``, and the better of both without correction."""
+    """Return the best of: ``start``, of ``plain``, and the better of both without correction."""
     best = _try(quantiser, start, judge, progress)
-    if plain != start.ranges:
-        best = _better(best, _try(quantiser, Start(plain, start.correct), judge, progress))
+    if plain.ranges != start.ranges:
+        best = _better(best, _try(quantiser, plain, judge, progress))
     if start.correct:
-        best = _better(best, _try(quantiser, Start(best.made_of.ranges, False), judge, progress))
+        best = _better(best, _try(quantiser, replace(best.made_of, correct=False), judge, progress))
     return best
 
 

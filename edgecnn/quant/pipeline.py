@@ -27,6 +27,7 @@ from edgecnn.recipe import Recipe
 
 Progress = Callable[[str], None]
 OBSERVERS = "edgecnn.quant.observers"
+PLAIN = "minmax"
 # Means over whole maps: some tens of images settle biases, second moments and the ranges of channels.
 FIRST_IMAGES = 32
 JUDGING_IMAGES = 64
@@ -44,11 +45,15 @@ class Quantised:
         graph: The canonical integer graph.
         statistics: What calibration saw of every tensor with a grid of its own, by its name in the float graph.
         images: Number of calibration frames used.
+        observer: Name of the observer whose ranges were taken.
+        corrected: Whether biases were corrected.
     """
 
     graph: IntegerGraph
     statistics: Mapping[str, Statistics]
     images: int
+    observer: str
+    corrected: bool
 
 
 def quantise(
@@ -85,13 +90,16 @@ def quantise(
     of_tensors = {name: statistics[source] for name, source in seen_as.items()}
     shown, held_out = _split(kept.frames)
     quantiser = _Quantiser(model, graph, placement, recipe, weight_bits, shown)
-    start = Start(_ranges(recipe.activation_observer, recipe, of_tensors), recipe.bias_correction)
+    start, plain = (
+        Start(name, _ranges(name, recipe, of_tensors), recipe.bias_correction)
+        for name in (recipe.activation_observer, PLAIN)
+    )
     if not is_judged:
         integers = quantiser(start.ranges, start.correct, lambda: progress("rounding"))
-        return Quantised(integers, statistics, kept.count)
+        return Quantised(integers, statistics, kept.count, start.observer, start.correct)
     judge = Judge(model, held_out)
-    plain = _ranges("minmax", recipe, of_tensors)
-    integers = choose(quantiser, start, plain, judge, lambda: progress("choosing")).graph
+    chosen = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
+    integers = chosen.graph
     if recipe.tuning_passes and can_tune(integers):
         trained_on = [frame for frame in kept.frames if not any(frame is other for other in held_out)] or kept.frames
         integers = tune(
@@ -104,7 +112,7 @@ def quantise(
             weight_bits,
             lambda: progress("tuning"),
         )
-    return Quantised(integers, statistics, kept.count)
+    return Quantised(integers, statistics, kept.count, chosen.made_of.observer, chosen.made_of.correct)
 
 
 def _frame_bytes(model: ir.Model) -> int:

@@ -84,6 +84,7 @@ class CalibrationSection(TypedDict):
 
     recipe: str
     observer: str
+    biases_corrected: bool
     images: int
     skipped: list[str]
     digest: str

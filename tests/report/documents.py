@@ -128,6 +128,7 @@ def full() -> Report:
         "calibration": {
             "recipe": "default",
             "observer": "mse",
+            "biases_corrected": True,
             "images": 300,
             "skipped": [],
             "digest": "cd" * 32,
