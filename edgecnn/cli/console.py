@@ -7,8 +7,11 @@ JSON document and nothing else.
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -107,6 +110,28 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
     """Yield ``items`` behind a progress bar on stderr; nothing is drawn where stderr is no terminal."""
     console = err()
     yield from track(items, what, total=total, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C sets, beside raising KeyboardInterrupt as always.
+
+    Python drops an exception that is raised while it clears up objects. Who works long looks at the event.
+    """
+    pressed = threading.Event()
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -134,12 +134,18 @@ def _stages() -> Iterator[Callable[[str, int | None], None]]:
 
     terminal = console.err()
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as bar:
+    hidden = not terminal.is_terminal
+    with (
+        console.interrupts() as interrupted,
+        Progress(*columns, console=terminal, disable=hidden, transient=True) as bar,
+    ):
         task = bar.add_task("", total=None)
         current = ""
 
         def advance(stage: str, steps: int | None) -> None:
             nonlocal current
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             if stage != current:
                 current = stage
                 bar.reset(task, description=stage, total=steps)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 
 import pytest
 
@@ -45,3 +47,13 @@ def test_a_table_in_a_pipe_is_not_squeezed(capsys: pytest.CaptureFixture[str]) -
     console.table("", ("path", "remark"), [("a" * 90, "b" * 90)])
 
     assert capsys.readouterr().out.splitlines()[1].split() == ["a" * 90, "b" * 90]
+
+
+def test_an_interrupt_is_remembered_where_python_drops_it() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with console.interrupts() as pressed:
+        assert not pressed.is_set()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert pressed.is_set()
+    assert signal.getsignal(signal.SIGINT) is before
