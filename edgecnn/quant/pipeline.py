@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecnn import plugins
@@ -88,7 +87,7 @@ def quantise(
     seen_as = {name: placement.copies.get(name, name) for name in placement.own}
     statistics = collect(model, list(dict.fromkeys(seen_as.values())), stream, lambda: progress("calibrating"))
     of_tensors = {name: statistics[source] for name, source in seen_as.items()}
-    shown, held_out = _split(kept.frames)
+    shown, held_out, trained_on = _split(kept.frames)
     quantiser = _Quantiser(model, graph, placement, recipe, weight_bits, shown)
     start, plain = (
         Start(name, _ranges(name, recipe, of_tensors), recipe.bias_correction)
@@ -101,7 +100,6 @@ def quantise(
     chosen = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
     integers = chosen.graph
     if recipe.tuning_passes and can_tune(integers):
-        trained_on = [frame for frame in kept.frames if not any(frame is other for other in held_out)] or kept.frames
         integers = tune(
             integers,
             model,
@@ -125,10 +123,15 @@ def _ranges(observer: str, recipe: Recipe, statistics: Mapping[str, Statistics])
     return {name: choose_range(item, recipe.percentile) for name, item in statistics.items()}
 
 
-def _split(frames: Sequence[Frame]) -> tuple[Sequence[Frame], Sequence[Frame]]:
-    """Return the frames to round on and those to judge on; of few frames two thirds and a third, of one the same."""
+def _split(frames: list[Frame]) -> tuple[list[Frame], list[Frame], list[Frame]]:
+    """Return the frames to round on, to judge on and to train on.
+
+    Of few frames two thirds and a third are for rounding and judging, of one the same is for both. Fine-tuning trains
+    on all that do not judge.
+    """
     rounding = max(min(FIRST_IMAGES, len(frames) * 2 // 3), 1)
-    return frames[:rounding], frames[rounding : rounding + JUDGING_IMAGES] or frames
+    judging = rounding + JUDGING_IMAGES
+    return frames[:rounding], frames[rounding:judging] or frames, frames[:rounding] + frames[judging:]
 
 
 class _Quantiser:
@@ -145,6 +148,7 @@ class _Quantiser:
     ) -> None:
         self._graph, self._placement, self._recipe, self._bits = graph, placement, recipe, weight_bits
         self._model, self._frames = model, frames
+        self._weights = {node.name: float_parameters(node)[0] for node in placement.nodes if node.op in WEIGHTED}
         self._wanted: bias_correction.Wanted | None = None
 
     def __call__(
@@ -157,10 +161,8 @@ class _Quantiser:
         shown = layerwise.frames_that_fit(integers, self._frames)
         if correct and self._wanted is None:
             self._wanted = bias_correction.float_outputs(self._model, integers, shown)
-        weights = _float_weights(self._placement, integers)
-        return layerwise.refine(
-            integers, weights, shown, recipe.rounding, self._wanted if correct else None, self._bits, progress
-        )
+        wanted = self._wanted if correct else None
+        return layerwise.refine(integers, self._weights, shown, recipe.rounding, wanted, self._bits, progress)
 
 
 def draft(model: ir.Model) -> IntegerGraph:
@@ -184,9 +186,3 @@ class _Kept:
                 self.frames.append(frame.copy())
             self.count += 1
             yield frame
-
-
-def _float_weights(placement: Placement, graph: IntegerGraph) -> dict[str, npt.NDArray[np.float32]]:
-    weighted = {node.name for node in graph.nodes if node.op in WEIGHTED}
-    nodes = [node for node in placement.nodes if node.name in weighted]
-    return {node.name: float_parameters(node)[0] for node in nodes}
