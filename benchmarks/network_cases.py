@@ -19,10 +19,10 @@ from edgecnn.composer.source import OWN_FRAMES, Expectation, open_model
 from edgecnn.graph import import_torch
 from edgecnn.manifest import Resize
 from edgecnn.models.checkpoint import load_checkpoint, save_checkpoint
-from edgecnn.train.surfaces import calibration_frames, labelled_frames
 from edgecnn.vision.frames import list_images
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.read import read_image
+from edgecnn.vision.synthetic.surfaces import calibration_frames, labelled_frames
 from tests.end_to_end.digits import MEAN, STD, read_digits, train
 from tests.end_to_end.hard_case import VARIANTS, network
 from tests.quant.networks import settled

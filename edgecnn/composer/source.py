@@ -159,7 +159,7 @@ def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
 
 def own_frames(source: Source) -> Frames | None:
     """Return the calibration frames that a built-in model carries with it, None for all other models."""
-    from edgecnn.train.surfaces import calibration_frames
+    from edgecnn.vision.synthetic.surfaces import calibration_frames
 
     return Frames(list(calibration_frames(OWN_FRAMES))) if source.card == BUILT_IN else None
 

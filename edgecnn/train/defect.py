@@ -27,7 +27,7 @@ from torch.nn import functional
 from edgecnn import models
 from edgecnn.errors import EdgecnnError, ModelError, OptionError
 from edgecnn.models.checkpoint import save_checkpoint
-from edgecnn.train.surfaces import Surface, surfaces
+from edgecnn.vision.synthetic.surfaces import Surface, surfaces
 
 CHECKPOINT = 250
 """Steps between checkpoints."""

@@ -16,7 +16,7 @@ from edgecnn import models
 from edgecnn.errors import ModelError, OptionError
 from edgecnn.models.checkpoint import load_checkpoint, read_state_dict
 from edgecnn.train.defect import Plan, Progress, accuracy, as_input, main, train
-from edgecnn.train.surfaces import surfaces
+from edgecnn.vision.synthetic.surfaces import surfaces
 
 SMALL = Plan(steps=3, batch=4)
 

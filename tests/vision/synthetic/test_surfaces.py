@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import DataError
-from edgecnn.train.flaws import FLAWS
-from edgecnn.train.surfaces import (
+from edgecnn.vision.synthetic.flaws import FLAWS
+from edgecnn.vision.synthetic.surfaces import (
     FAINTEST,
     LABELS,
     SMALLEST,
@@ -20,7 +20,7 @@ from edgecnn.train.surfaces import (
     labelled_frames,
     surfaces,
 )
-from edgecnn.train.textures import TEXTURES, noise
+from edgecnn.vision.synthetic.textures import TEXTURES, noise
 
 KINDS = {maker.__name__ for maker in FLAWS}
 

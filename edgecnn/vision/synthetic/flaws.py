@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.train.textures import Picture, noise
+from edgecnn.vision.synthetic.textures import Picture, noise
 
 Points = npt.NDArray[np.float64]
 SUBPIXEL = 4

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError
-from edgecnn.train.flaws import FLAWS, Flaw
-from edgecnn.train.textures import TEXTURES, Picture, noise
+from edgecnn.vision.synthetic.flaws import FLAWS, Flaw
+from edgecnn.vision.synthetic.textures import TEXTURES, Picture, noise
 
 Frame = npt.NDArray[np.uint8]
 SIZE = 128
