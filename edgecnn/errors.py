@@ -10,8 +10,10 @@
     ├── OptionError           a value on the command line or in a call that is not one of the allowed ones
     ├── BundleError           a bundle that is damaged, hostile, of another version, or cannot be written
     ├── VerificationError     the proof in a bundle does not hold on this machine
-    └── EngineError           an engine that failed to load or run a model
-        └── MissingEngineError  an engine, or a package it needs, that is not installed
+    ├── EngineError           an engine that failed to load or run a model
+    │   └── MissingEngineError  an engine, or a package it needs, that is not installed
+    ├── SourceError           a camera, stream or file gives no frames
+    └── SinkError             a place that verdicts go to cannot be reached or takes nothing
 
 A message says what was expected, what came, and what to do about it.
 """
@@ -87,6 +89,14 @@ class EngineError(EdgecnnError):
 
 class MissingEngineError(EngineError):
     """An engine, or a package it needs, is not installed; the message says how to get it."""
+
+
+class SourceError(EdgecnnError):
+    """A camera, stream or file could not be opened, or gives no frames."""
+
+
+class SinkError(EdgecnnError):
+    """A place that verdicts are sent to cannot be reached, or does not take them."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:

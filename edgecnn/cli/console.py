@@ -28,6 +28,8 @@ from edgecnn.errors import (
     EngineError,
     ModelError,
     OptionError,
+    SinkError,
+    SourceError,
     VerificationError,
 )
 
@@ -44,11 +46,13 @@ EXIT_CODES: dict[type[EdgecnnError], int] = {
     CalibrationError: 4,
     BundleError: 5,
     EngineError: 6,
+    SourceError: 7,
+    SinkError: 8,
 }
 
 EXIT_CODE_HELP = (
     "**Exit codes**: 0 done, 1 a proof failed or an accuracy budget was not kept, 2 wrong usage or option, 3 model, "
-    "4 data or calibration, 5 bundle, 6 engine missing or failed, 130 interrupted."
+    "4 data or calibration, 5 bundle, 6 engine missing or failed, 7 source of frames, 8 sink of verdicts, 130 interrupted."
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for scripts.")]

@@ -24,6 +24,19 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Why a picture cannot be trusted.
+
+    Attributes:
+        kind: What is wrong, in one word: ``"black"``, ``"saturated"``, ``"frozen"``, ``"blurred"``, ``"no_frame"``, ...
+        reason: The same for people, in one sentence with the numbers that decided.
+    """
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Output:
     """One tensor as it left the engine.
 

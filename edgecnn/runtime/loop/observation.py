@@ -1,0 +1,89 @@
+"""What the loop says about one moment: a frame and its verdict, or that there was no frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.vision.results import Finding, Result, Verdict
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The verdict about one part, from all its frames.
+
+    Attributes:
+        number: Counts the parts of this run, from 1.
+        verdict: PASS, REJECT, or INVALID if too few of its frames could be trusted.
+        frames: Frames that it was seen in.
+        rejected: How many of them said REJECT.
+        invalid: How many of them could not be trusted.
+        score: The highest score that a frame had, None if none had one.
+    """
+
+    number: int
+    verdict: Verdict
+    frames: int
+    rejected: int
+    invalid: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One turn of the loop.
+
+    Attributes:
+        number: Counts the turns of this run, from 1.
+        verdict: Of this moment alone: PASS, REJECT, INVALID (see ``findings``); None where the task decides nothing.
+        state: The verdict after debouncing: what a lamp shall show. INVALID at once, the others as the rules say.
+        changed: Whether ``state`` is another than one turn before; True on the first.
+        part: The verdict about a part that is complete with this turn, None in between.
+        findings: Why the picture cannot be trusted; empty if it can.
+        result: What the model said; None where it was not asked because the picture cannot be trusted.
+        image: The frame, uint8 (H, W, 3) BGR or (H, W) grey, not to be written to; None where none came in time.
+        tensor: What the model saw, uint8 (1, H, W, C), not to be written to; None without a frame.
+        name: What the source calls the frame, ``""`` without a name.
+        truth: What a synthetic source drew, None elsewhere.
+        captured: When the frame was read, seconds on this process's monotonic clock.
+        time: The same as seconds since 1970, UTC, for people: this clock may jump.
+        timestamp: The same on the source's clock (a video's), else that of ``captured``; health and parts go by it.
+        age: Seconds from reading the frame to this verdict.
+        dropped: Frames that came and were left out for a newer one, since the turn before.
+    """
+
+    number: int
+    verdict: Verdict | None
+    state: Verdict | None
+    changed: bool
+    part: Part | None
+    findings: tuple[Finding, ...]
+    result: Result | None
+    image: Image | None = field(repr=False)
+    tensor: Image | None = field(repr=False)
+    name: str
+    truth: str | None
+    captured: float
+    time: float
+    timestamp: float
+    age: float
+    dropped: int
+
+    @property
+    def label(self) -> str | None:
+        """The result's label; None without one."""
+        return None if self.result is None else self.result.label
+
+    @property
+    def score(self) -> float | None:
+        """The result's score; None without one."""
+        return None if self.result is None else self.result.score
+
+    @property
+    def is_event(self) -> bool:
+        """Whether this turn says something new: a part is complete, or the state changed. Most turns do not."""
+        return self.changed or self.part is not None

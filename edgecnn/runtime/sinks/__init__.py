@@ -1,0 +1,123 @@
+"""Where verdicts go to, one file a kind, found by the scheme of its address.
+
+A kind is one file in this package. It has
+
+- ``EXAMPLE``: an address, for people;
+- ``sink(address, context) -> Sink``: checks the address, connects to nothing yet.
+
+The file imports what it needs beyond numpy and OpenCV inside ``sink``, and says what to install. Every sink has a
+thread of its own with a bounded queue (`edgecnn.runtime.loop.outlets`): it may be slow, block, raise or be dead, and
+the loop goes on; what could not be delivered is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from edgecnn import plugins
+from edgecnn.errors import SinkError, unknown_name
+from edgecnn.manifest import Manifest
+from edgecnn.runtime.address import Address
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.statistics import Snapshot
+
+PACKAGE = "edgecnn.runtime.sinks"
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """What a sink may want to know of the loop that feeds it.
+
+    Attributes:
+        manifest: The contract of the bundle that runs.
+        engine: Name of the engine that runs it.
+        source: Address of the source, without secrets.
+        snapshot: Returns the loop's figures as they are now; may be called from any thread.
+    """
+
+    manifest: Manifest
+    engine: str
+    source: str
+    snapshot: Callable[[], Snapshot]
+
+
+class Sink(Protocol):
+    """A place that verdicts go to. All of it is called from the sink's own thread, never from the loop."""
+
+    def send(self, observation: Observation) -> None:
+        """Deliver one observation, or ignore it: a sink chooses what it cares for.
+
+        Raises:
+            SinkError: If it could not be delivered; it is counted as lost, and the next one is tried.
+        """
+        ...
+
+    def idle(self) -> None:
+        """Do what is due without an observation (reconnect, flush); called about four times a second.
+
+        Raises:
+            SinkError: If that fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Deliver what is left, say goodbye, give everything back, within two seconds. A second call does nothing."""
+        ...
+
+
+class SinkModule(Protocol):
+    """What a file in this package provides."""
+
+    EXAMPLE: str
+
+    def sink(self, address: Address, context: SinkContext) -> Sink:
+        """Return a sink.
+
+        Raises:
+            OptionError: If the address or one of its options is not what this kind takes.
+            SinkError: If a package that it needs is not installed, or what it needs on this machine is not there.
+        """
+        ...
+
+
+def kinds() -> list[str]:
+    """Return the names of all kinds of sinks, in alphabetical order."""
+    return sorted(plugins.discover(PACKAGE))
+
+
+def module_for(address: Address) -> SinkModule:
+    """Return the file for an address.
+
+    Raises:
+        OptionError: If there is none; near names are suggested.
+    """
+    found = kinds()
+    # mqtts is mqtt behind TLS.
+    name = address.scheme if address.scheme in found else address.scheme.removesuffix("s")
+    if name not in found:
+        raise unknown_name("sink", f"{address.scheme or address}:", [f"{kind}:" for kind in found])
+    return cast(SinkModule, plugins.load(PACKAGE, name))
+
+
+def open_sink(text: str, context: SinkContext) -> Sink:
+    """Return the sink for an address.
+
+    Raises:
+        OptionError: If the address is not understood.
+        SinkError: If something that it needs is missing.
+    """
+    address = Address.parse(text)
+    return module_for(address).sink(address, context)
+
+
+def missing(kind: str, requirement: str, error: Exception) -> SinkError:
+    """Build the error for a sink whose package cannot be imported.
+
+    Args:
+        kind: The sink's kind.
+        requirement: What to give to ``pip install``.
+        error: What importing raised.
+    """
+    return SinkError(f"the sink '{kind}' needs a package ({error}). Install it: pip install '{requirement}'")
