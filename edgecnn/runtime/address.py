@@ -1,4 +1,4 @@
-"""Where frames come from and verdicts go to, as one text: ``rtsp://cam/1``, ``mqtt://broker/line?qos=1``, ``jsonl:log``.
+"""Where frames come from and verdicts go to, in one text: ``rtsp://cam/1``, ``mqtt://broker/line``, ``jsonl:log``.
 
 Secrets come from the environment: ``${NAME}`` in an address stands for that variable, and is replaced after the text
 was taken apart, so that a password may hold any character. ``str(address)`` never shows a secret.

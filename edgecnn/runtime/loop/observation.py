@@ -42,6 +42,10 @@ class Observation:
         verdict: Of this moment alone: PASS, REJECT, INVALID (see ``findings``); None where the task decides nothing.
         state: The verdict after debouncing: what a lamp shall show. INVALID at once, the others as the rules say.
         changed: Whether ``state`` is another than one turn before; True on the first.
+        captured: When the frame was read, seconds on this process's monotonic clock.
+        time: The same as seconds since 1970, UTC, for people: this clock may jump.
+        timestamp: The same on the source's clock (a video's), else that of ``captured``; health and parts go by it.
+        age: Seconds from reading the frame to this verdict.
         part: The verdict about a part that is complete with this turn, None in between.
         findings: Why the picture cannot be trusted; empty if it can.
         result: What the model said; None where it was not asked because the picture cannot be trusted.
@@ -49,10 +53,6 @@ class Observation:
         tensor: What the model saw, uint8 (1, H, W, C), not to be written to; None without a frame.
         name: What the source calls the frame, ``""`` without a name.
         truth: What a synthetic source drew, None elsewhere.
-        captured: When the frame was read, seconds on this process's monotonic clock.
-        time: The same as seconds since 1970, UTC, for people: this clock may jump.
-        timestamp: The same on the source's clock (a video's), else that of ``captured``; health and parts go by it.
-        age: Seconds from reading the frame to this verdict.
         dropped: Frames that came and were left out for a newer one, since the turn before.
     """
 
@@ -60,18 +60,18 @@ class Observation:
     verdict: Verdict | None
     state: Verdict | None
     changed: bool
-    part: Part | None
-    findings: tuple[Finding, ...]
-    result: Result | None
-    image: Image | None = field(repr=False)
-    tensor: Image | None = field(repr=False)
-    name: str
-    truth: str | None
     captured: float
     time: float
     timestamp: float
     age: float
-    dropped: int
+    part: Part | None = None
+    findings: tuple[Finding, ...] = ()
+    result: Result | None = None
+    image: Image | None = field(default=None, repr=False)
+    tensor: Image | None = field(default=None, repr=False)
+    name: str = ""
+    truth: str | None = None
+    dropped: int = 0
 
     @property
     def label(self) -> str | None:

@@ -35,19 +35,30 @@ class SinkContext:
         engine: Name of the engine that runs it.
         source: Address of the source, without secrets.
         snapshot: Returns the loop's figures as they are now; may be called from any thread.
+        parts: Whether there are verdicts about parts: then a part is what is rejected, else a change of the state.
     """
 
     manifest: Manifest
     engine: str
     source: str
     snapshot: Callable[[], Snapshot]
+    parts: bool = False
 
 
 class Sink(Protocol):
-    """A place that verdicts go to. All of it is called from the sink's own thread, never from the loop."""
+    """A place that verdicts go to. All of it is called from the sink's own thread, never from the loop.
+
+    Attributes:
+        every_turn: Whether it is given every turn; otherwise only those with ``Observation.is_event``.
+        images: Whether it needs ``image`` and ``tensor``; otherwise it is given None for both, so
+            that frames do not wait in its queue.
+    """
+
+    every_turn: bool
+    images: bool
 
     def send(self, observation: Observation) -> None:
-        """Deliver one observation, or ignore it: a sink chooses what it cares for.
+        """Deliver one observation.
 
         Raises:
             SinkError: If it could not be delivered; it is counted as lost, and the next one is tried.

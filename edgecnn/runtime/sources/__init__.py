@@ -49,6 +49,19 @@ class Frame:
     truth: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NoFrame:
+    """Instead of a frame: none this time, and the source is neither lost nor at its end. Read again at once.
+
+    Attributes:
+        reason: What is wrong with the frame that came, in one sentence: a picture that cannot be decoded. It counts as
+            a moment without a picture that can be trusted. Empty where nothing is wrong and none has come yet: a
+            watched folder without a new file. That is no fault, however long it lasts.
+    """
+
+    reason: str = ""
+
+
 class Source(Protocol):
     """A source of frames. `open` may be called again after `close`. Used by one thread at a time."""
 
@@ -61,11 +74,13 @@ class Source(Protocol):
         """
         ...
 
-    def read(self) -> Frame | None:
+    def read(self) -> Frame | NoFrame | None:
         """Return the next frame, within `READ_SECONDS`; None at the end of a source that has one.
 
+        `NoFrame` says that the next call goes on where this one ended: one picture is damaged, or none is there yet.
+
         Raises:
-            SourceError: If the source was lost, is silent, or gives what is no frame.
+            SourceError: If the source was lost or is silent; nothing more comes before it is closed and opened again.
         """
         ...
 

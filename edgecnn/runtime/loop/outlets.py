@@ -1,0 +1,131 @@
+"""Sinks behind threads and bounded queues: whatever a sink does, the loop goes on, and what was lost is counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.runtime.address import redacted
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.statistics import Durations, SinkFigures
+from edgecnn.runtime.sinks import Sink
+
+WAITING_EVENTS, WAITING_FRAMES = 1000, 32
+"""Observations that may wait for a sink. 32 frames of 720p are 88 MB."""
+IDLE_SECONDS = 0.25
+CLOSE_SECONDS = 3.0
+"""Longest that the end of the loop waits for a sink: it promises to close in two seconds."""
+
+
+class Outlet:
+    """One sink, its queue and its thread.
+
+    Args:
+        address: What to call it, without secrets.
+        sink: The sink; closed by this.
+    """
+
+    def __init__(self, address: str, sink: Sink) -> None:
+        self.address, self._sink = address, sink
+        self._queue: queue.Queue[Observation] = queue.Queue(WAITING_FRAMES if sink.images else WAITING_EVENTS)
+        self._delivered = self._lost = 0
+        self._error = ""
+        self._latency = Durations()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"edgecnn-{address}", daemon=True)
+        self._thread.start()
+
+    def offer(self, observation: Observation) -> None:
+        """Give an observation to the sink if it wants it; never waits. In a full queue the oldest one makes room."""
+        if not self._sink.every_turn and not observation.is_event:
+            return
+        if not self._sink.images:
+            observation = dataclasses.replace(observation, image=None, tensor=None)
+        while True:
+            try:
+                return self._queue.put_nowait(observation)
+            except queue.Full:
+                self._make_room()
+
+    def figures(self) -> SinkFigures:
+        """Return what became of what it was given; may be called from any thread."""
+        return SinkFigures(
+            self.address, self._delivered, self._lost, self._queue.qsize(), self._error, self._latency.histogram()
+        )
+
+    def stop(self) -> None:
+        """Ask the sink to deliver what waits and to end."""
+        self._stopping.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the sink's end; one that hangs is left behind, and what it did not take is lost."""
+        self._thread.join(max(0.0, seconds))
+        if self._thread.is_alive():
+            self._lost += self._queue.qsize()
+
+    def _make_room(self) -> None:
+        with suppress(queue.Empty):
+            self._queue.get_nowait()
+            self._lost += 1
+            self._error = self._error or "its queue is full: it is too slow, or hangs"
+
+    def _work(self) -> None:
+        last_idle = time.monotonic()
+        while not (self._stopping.is_set() and self._queue.empty()):
+            with suppress(queue.Empty):
+                self._deliver(self._queue.get(timeout=IDLE_SECONDS))
+            if time.monotonic() - last_idle >= IDLE_SECONDS:
+                self._guarded(self._sink.idle)
+                last_idle = time.monotonic()
+        self._guarded(self._sink.close)
+
+    def _deliver(self, observation: Observation) -> None:
+        if self._guarded(lambda: self._sink.send(observation)):
+            self._delivered += 1
+            self._error = ""
+            self._latency.add(time.monotonic() - observation.captured)
+        else:
+            self._lost += 1
+
+    def _guarded(self, step: Callable[[], None]) -> bool:
+        """Run a step of the sink; what it raises is kept as text, for a sink's fault must not end its thread."""
+        try:
+            step()
+        except Exception as error:  # any library may raise anything
+            text = str(error) if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {error}"
+            self._error = redacted(text)
+            return False
+        return True
+
+
+class Outlets:
+    """All sinks of a loop. A context manager."""
+
+    def __init__(self) -> None:
+        self._outlets: list[Outlet] = []
+
+    def add(self, address: str, sink: Sink) -> None:
+        """Give a sink its queue and thread."""
+        self._outlets.append(Outlet(address, sink))
+
+    def offer(self, observation: Observation) -> None:
+        """Give an observation to every sink that wants it; never waits."""
+        for outlet in self._outlets:
+            outlet.offer(observation)
+
+    def figures(self) -> tuple[SinkFigures, ...]:
+        """Return the figures of every sink."""
+        return tuple(outlet.figures() for outlet in self._outlets)
+
+    def close(self) -> None:
+        """Let all sinks deliver what waits, side by side, and end; those that hang are left behind."""
+        for outlet in self._outlets:
+            outlet.stop()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for outlet in self._outlets:
+            outlet.join(deadline - time.monotonic())

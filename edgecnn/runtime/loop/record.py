@@ -1,0 +1,131 @@
+"""An observation and the loop's figures as plain values for JSON: the same for every sink, the web page and replay."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from edgecnn.runtime.loop.observation import Observation, Part
+from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
+from edgecnn.vision.results import Finding, Result, Verdict
+
+Record = dict[str, Any]
+
+
+def as_record(observation: Observation) -> Record:
+    """Return what an observation says, without pictures, as values that JSON knows.
+
+    Returns:
+        ``time`` (UTC, ISO 8601, milliseconds), ``number``, ``name``, ``verdict``, ``state``, ``changed``, ``part``,
+        ``findings``, ``label``, ``score``, ``scores``, ``age_ms`` and ``dropped``, always all of them; what is not
+        known is None or empty.
+    """
+    result = observation.result
+    return {
+        "time": time_text(observation.time),
+        "number": observation.number,
+        "name": observation.name,
+        "verdict": verdict_text(observation.verdict),
+        "state": verdict_text(observation.state),
+        "changed": observation.changed,
+        "part": None if observation.part is None else _part(observation.part),
+        "findings": [_finding(finding) for finding in observation.findings],
+        "label": observation.label,
+        "score": _number(observation.score),
+        "scores": {} if result is None else {key: _number(value) for key, value in result.decision.scores.items()},
+        "age_ms": round(observation.age * 1000, 3),
+        "dropped": observation.dropped,
+    }
+
+
+def as_summary(snapshot: Snapshot) -> Record:
+    """Return the loop's figures in short, durations as means in milliseconds."""
+    return {
+        "uptime_s": round(snapshot.uptime, 3),
+        "connected": snapshot.connected,
+        "source_error": snapshot.source_error,
+        "connects": snapshot.connects,
+        "stuck": snapshot.stuck,
+        "frames": snapshot.frames,
+        "dropped": snapshot.dropped,
+        "turns": snapshot.turns,
+        "fps": round(snapshot.fps, 2),
+        "state": snapshot.state,
+        "verdicts": dict(snapshot.verdicts),
+        "parts": dict(snapshot.parts),
+        "findings": dict(snapshot.findings),
+        "age_ms": _mean_ms(snapshot.age),
+        "inference_ms": _mean_ms(snapshot.inference),
+        "sinks": [_sink(figures) for figures in snapshot.sinks],
+    }
+
+
+def alarm(observation: Observation, parts: bool) -> Verdict | None:
+    """Return REJECT or INVALID where a turn brings one that was not there before, else None.
+
+    Args:
+        observation: The turn.
+        parts: Whether the loop judges parts. Then REJECT is said about a part and never by the state, which would tell
+            the same part's fault twice.
+    """
+    state, part = observation.state, observation.part
+    news = [part.verdict] if part is not None else []
+    if observation.changed and state is not None and not (parts and state is Verdict.REJECT):
+        news.append(state)
+    return next((verdict for verdict in (Verdict.REJECT, Verdict.INVALID) if verdict in news), None)
+
+
+def digest(result: Result) -> str:
+    """Return the SHA-256 of a result's integers: all outputs in the bundle's order, as they lie in memory."""
+    found = hashlib.sha256()
+    for output in result.outputs:
+        found.update(np.ascontiguousarray(output.integers).tobytes())
+    return found.hexdigest()
+
+
+def time_text(seconds: float) -> str:
+    """Return seconds since 1970 as UTC in ISO 8601 with milliseconds, e.g. ``"2030-01-31T23:59:59.042Z"``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def verdict_text(verdict: Verdict | None) -> str | None:
+    """Return a verdict as text, None without one."""
+    return None if verdict is None else verdict.value
+
+
+def _part(part: Part) -> Record:
+    return {
+        "number": part.number,
+        "verdict": part.verdict.value,
+        "frames": part.frames,
+        "rejected": part.rejected,
+        "invalid": part.invalid,
+        "score": _number(part.score),
+    }
+
+
+def _finding(finding: Finding) -> Record:
+    return {"kind": finding.kind, "reason": finding.reason}
+
+
+def _sink(figures: SinkFigures) -> Record:
+    return {
+        "address": figures.address,
+        "delivered": figures.delivered,
+        "lost": figures.lost,
+        "waiting": figures.waiting,
+        "error": figures.error,
+        "latency_ms": _mean_ms(figures.latency),
+    }
+
+
+def _mean_ms(histogram: Histogram) -> float | None:
+    return round(histogram.total / histogram.count * 1000, 3) if histogram.count else None
+
+
+def _number(value: float | None) -> float | None:
+    """Return a score as Python's own number; JSON knows neither numpy's nor NaN."""
+    return float(value) if value is not None and np.isfinite(value) else None

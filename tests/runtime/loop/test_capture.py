@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from edgecnn.errors import SourceError
+from edgecnn.runtime.loop import capture as capture_module
+from edgecnn.runtime.loop.capture import Capture, Shot
+from edgecnn.runtime.sources import NoFrame
+from tests.runtime.loop.fakes import DEADLINE, ScriptedSource, frames, loop_threads, lost, pause, until
+
+
+def drained(capture: Capture) -> list[Shot]:
+    """Take everything until the source's end."""
+    shots = []
+    while True:
+        ended = capture.ended
+        found = capture.take(DEADLINE)
+        if found is not None:
+            shots.append(found[0])
+        elif ended:
+            return shots
+
+
+def test_every_frame_of_a_file_in_order() -> None:
+    with Capture(lambda: ScriptedSource(frames(50), live=False), live=False, newest_only=False) as capture:
+        shots = drained(capture)
+
+    assert [shot.frame.name for shot in shots if shot.frame] == [str(number) for number in range(50)]
+    assert [left.captured <= right.captured for left, right in zip(shots, shots[1:], strict=False)] == [True] * 49
+    assert capture.state().frames == 50
+    assert loop_threads() == []
+
+
+def test_a_lost_live_source_is_opened_again_and_counted() -> None:
+    source = ScriptedSource([*frames(1), lost("rtsp://joe:secret@cam was lost"), *frames(2), pause(0.2), *frames(3)])
+    with Capture(lambda: source, live=True, newest_only=False) as capture:
+        until(lambda: capture.take(0.01) is not None and capture.state().connects == 2, "connected again")
+        error = capture.state().error
+
+    assert error == "rtsp://***@cam was lost"
+    assert source.opened == 2
+    assert source.closed >= 2
+
+
+def test_what_a_driver_raises_does_not_end_the_thread() -> None:
+    source = ScriptedSource([RuntimeError("driver bug"), *frames(1), pause(0.5)])
+    with Capture(lambda: source, live=True, newest_only=True) as capture:
+        until(lambda: capture.take(0.1) is not None, "a frame after the error")
+        assert capture.state().error == "RuntimeError: driver bug"
+
+
+def test_a_source_that_is_not_live_fails_once() -> None:
+    with Capture(lambda: ScriptedSource([*frames(1), lost("cut off")], live=False), False, False) as capture:
+        assert capture.take(DEADLINE)
+        with pytest.raises(SourceError, match="^cut off$"):
+            drained(capture)
+
+
+def test_what_cannot_be_read_is_handed_over_as_that() -> None:
+    script = [*frames(1), NoFrame("b.png: damaged"), NoFrame(), *frames(1)]
+    with Capture(lambda: ScriptedSource(script, live=False), False, False) as capture:
+        shots = drained(capture)
+
+    assert [(shot.frame is None, shot.error) for shot in shots] == [(False, ""), (True, "b.png: damaged"), (False, "")]
+
+
+def test_a_read_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "STUCK_SECONDS", 0.2)
+    released = threading.Event()
+    made: list[ScriptedSource] = []
+
+    def make() -> ScriptedSource:
+        hangs = [lambda: released.wait(DEADLINE) and None]
+        made.append(ScriptedSource(hangs if not made else [*frames(1), *(pause(0.05) for _ in range(1000))]))
+        return made[-1]
+
+    with Capture(make, live=True, newest_only=True) as capture:
+        until(lambda: capture.take(0.05) is not None, "a frame from the second source")
+        assert capture.state().stuck == 1
+        released.set()
+        until(lambda: made[0].closed == 1, "the hanging source is closed when it returns")
+    assert len(made) == 2
+    assert loop_threads() == []
+
+
+def test_a_source_that_always_hangs_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module, "STUCK_SECONDS", 0.1)
+    released = threading.Event()
+    with Capture(lambda: ScriptedSource([lambda: released.wait(DEADLINE) and None]), True, True) as capture:
+        with pytest.raises(SourceError, match="3 reads never returned. Restart the process"):
+            until(lambda: capture.take(0.05) is not None, "never")
+        released.set()
+    until(lambda: loop_threads() == [], "the threads end when their reads return")
+
+
+def test_pauses_grow_to_their_cap() -> None:
+    with Capture(lambda: ScriptedSource([pause(0.3)] * 3), live=True, newest_only=True) as capture:
+        pauses = [capture._reader._pause() for _ in range(40)]
+
+    assert 0.05 <= pauses[0] <= 0.1
+    assert all(1.0 <= pause <= 2.0 for pause in pauses[6:])
+    assert len(set(pauses[6:])) > 10
+
+
+def test_dropped_frames_are_counted() -> None:
+    source = ScriptedSource([*frames(30), *(pause(0.05) for _ in range(1000))])
+    with Capture(lambda: source, live=True, newest_only=True) as capture:
+        until(lambda: capture.state().frames == 30, "all frames are read")
+        taken = capture.take(DEADLINE)
+
+    assert taken is not None
+    assert (taken[0].frame.name, taken[1]) == ("29", 29)
+    assert time.monotonic() - taken[0].captured < DEADLINE

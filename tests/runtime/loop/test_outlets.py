@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from edgecnn.runtime.loop import outlets as outlets_module
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.outlets import WAITING_FRAMES, Outlets
+from edgecnn.vision.results import Verdict
+from tests.runtime.loop.fakes import ListSink, loop_threads, picture, until
+
+
+def observation(number: int, changed: bool = False) -> Observation:
+    now = time.monotonic()
+    state = Verdict.PASS
+    return Observation(number, state, state, changed, now, time.time(), now, 0.0, image=picture(), tensor=picture()[None])
+
+
+def numbers(sink: ListSink) -> list[int]:
+    return [seen.number for seen in sink.seen]
+
+
+def test_a_sink_gets_what_it_wants_and_no_more() -> None:
+    outlets = Outlets()
+    events, turns, frames = ListSink(every_turn=False), ListSink(), ListSink(images=True)
+    for name, sink in (("events:", events), ("turns:", turns), ("frames:", frames)):
+        outlets.add(name, sink)
+
+    for number in range(5):
+        outlets.offer(observation(number, changed=number == 3))
+    outlets.close()
+
+    assert (numbers(events), numbers(turns), numbers(frames)) == ([3], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert [seen.image is None and seen.tensor is None for seen in turns.seen] == [True] * 5
+    assert all(seen.image is not None for seen in frames.seen)
+    assert [figures.delivered for figures in outlets.figures()] == [1, 5, 5]
+    assert [figures.latency.count for figures in outlets.figures()] == [1, 5, 5]
+    assert [sink.closed for sink in (events, turns, frames)] == [1, 1, 1]
+    assert loop_threads() == []
+
+
+def test_a_sink_that_raises_is_counted_and_tried_again() -> None:
+    outlets, sink = Outlets(), ListSink(fails=True)
+    outlets.add("jsonl:log", sink)
+    for number in range(7):
+        outlets.offer(observation(number))
+    until(lambda: outlets.figures()[0].lost == 7, "all are lost")
+    sink._fails = False
+    outlets.offer(observation(8))
+    until(lambda: outlets.figures()[0].delivered == 1, "the next one is delivered")
+
+    figures = outlets.figures()[0]
+    outlets.close()
+
+    assert (figures.lost, figures.error) == (7, "")
+    assert numbers(sink) == [8]
+
+
+def test_a_sink_that_hangs_never_holds_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlets_module, "CLOSE_SECONDS", 0.2)
+    outlets, sink = Outlets(), ListSink(images=True, hangs=True)
+    outlets.add("modbus://plc", sink)
+    outlets.offer(observation(0))
+    until(lambda: outlets.figures()[0].waiting == 0, "the sink hangs in its first one")
+
+    for number in range(1, 500):
+        outlets.offer(observation(number))
+    figures = outlets.figures()[0]
+    outlets.close()
+
+    assert (figures.delivered, figures.lost, figures.waiting) == (0, 499 - WAITING_FRAMES, WAITING_FRAMES)
+    assert figures.error == "its queue is full: it is too slow, or hangs"
+    assert outlets.figures()[0].lost == 499
+    sink.released.set()
+    until(lambda: loop_threads() == [], "the thread ends when the sink comes back")
+    assert numbers(sink) == [0, *range(500 - WAITING_FRAMES, 500)]
