@@ -98,3 +98,9 @@ def make_bundle(tmp_path: Path, graph: IntegerGraph, files: dict[str, Content]) 
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def defect_bundle(make_bundle: Callable[..., Path]) -> Path:
+    """The tiny bundle, with a threshold for scratches: REJECT from 0.5 on."""
+    return make_bundle("tiny-defect", "defect")

@@ -132,6 +132,8 @@ def _compile(path: Path, threads: int | None) -> Any:
     }
     try:
         core = openvino.Core()
+        # A model that runs must not change with its file: a mapped one that is overwritten or cut short would.
+        core.set_property({"ENABLE_MMAP": False})
         return core.compile_model(core.read_model(path), _DEVICE, config)
     except RuntimeError as error:
         raise EngineError(f"{path.name}: {NAME} {openvino.__version__} cannot load it: {error}") from error

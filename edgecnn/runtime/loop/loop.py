@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from edgecnn.errors import DataError, EdgecnnError, EngineError, OptionError
 from edgecnn.runtime.address import Address
-from edgecnn.runtime.health.monitor import HealthSettings, Monitor
+from edgecnn.runtime.health.monitor import Monitor
+from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.loop.outlets import Outlets

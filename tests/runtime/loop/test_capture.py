@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -29,7 +30,7 @@ def test_every_frame_of_a_file_in_order() -> None:
         shots = drained(capture)
 
     assert [shot.frame.name for shot in shots if shot.frame] == [str(number) for number in range(50)]
-    assert [left.captured <= right.captured for left, right in zip(shots, shots[1:], strict=False)] == [True] * 49
+    assert [left.captured <= right.captured for left, right in itertools.pairwise(shots)] == [True] * 49
     assert capture.state().frames == 50
     assert loop_threads() == []
 
@@ -55,7 +56,7 @@ def test_what_a_driver_raises_does_not_end_the_thread() -> None:
 def test_a_source_that_is_not_live_fails_once() -> None:
     with Capture(lambda: ScriptedSource([*frames(1), lost("cut off")], live=False), False, False) as capture:
         assert capture.take(DEADLINE)
-        with pytest.raises(SourceError, match="^cut off$"):
+        with pytest.raises(SourceError, match=r"^cut off$"):
             drained(capture)
 
 
@@ -90,7 +91,7 @@ def test_a_source_that_always_hangs_ends_the_process(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(capture_module, "STUCK_SECONDS", 0.1)
     released = threading.Event()
     with Capture(lambda: ScriptedSource([lambda: released.wait(DEADLINE) and None]), True, True) as capture:
-        with pytest.raises(SourceError, match="3 reads never returned. Restart the process"):
+        with pytest.raises(SourceError, match=r"3 reads never returned. Restart the process"):
             until(lambda: capture.take(0.05) is not None, "never")
         released.set()
     until(lambda: loop_threads() == [], "the threads end when their reads return")

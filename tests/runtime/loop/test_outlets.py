@@ -14,7 +14,9 @@ from tests.runtime.loop.fakes import ListSink, loop_threads, picture, until
 def observation(number: int, changed: bool = False) -> Observation:
     now = time.monotonic()
     state = Verdict.PASS
-    return Observation(number, state, state, changed, now, time.time(), now, 0.0, image=picture(), tensor=picture()[None])
+    return Observation(
+        number, state, state, changed, now, time.time(), now, 0.0, image=picture(), tensor=picture()[None]
+    )
 
 
 def numbers(sink: ListSink) -> list[int]:

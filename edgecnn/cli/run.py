@@ -1,0 +1,163 @@
+"""``edgecnn run``: watch a camera, stream, file or folder with a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgecnn.cli import console, watching
+from edgecnn.errors import OptionError, unknown_name
+
+if TYPE_CHECKING:
+    from edgecnn.runtime.health.settings import HealthSettings
+    from edgecnn.runtime.loop.loop import Loop, LoopSettings
+    from edgecnn.runtime.loop.parts import PartSettings
+
+EXAMPLES = (
+    "edgecnn run tile-rpi --source 0",
+    "edgecnn run tile-rpi --source /dev/v4l/by-id/usb-Cam-video-index0 --serve 127.0.0.1:8080",
+    "edgecnn run tile-rpi --source 'rtsp://${CAM_USER}:${CAM_PASSWORD}@cam/1' --sink mqtt://broker/line-3",
+    "edgecnn run tile-rpi --source photos/ --sink jsonl:verdicts.jsonl --json",
+    "edgecnn run tile-rpi --source conveyor: --sink 'recorder:events?budget_mb=500' --seconds 30",
+)
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle: a folder or a .zip.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Camera number or /dev/v4l/by-id path, csi://0, rtsp://..., http://..., a video, a folder, - for "
+            "stdin, conveyor: or road:. ${NAME} stands for an environment variable."
+        ),
+    ],
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(help="Where verdicts go: jsonl:FILE, mqtt://..., webhook:URL, modbus://..., gpio://17, ..."),
+    ] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Show a web page there. Beyond loopback it needs EDGECNN_TOKEN."),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(help="'latest': drop frames for newer ones; 'frame': none. Default: cameras latest, files frame."),
+    ] = None,
+    parts: Annotated[
+        str, typer.Option(help="'none'; 'frame': each frame is a part; 'gap': parts with the empty place between.")
+    ] = "none",
+    empty: Annotated[Path | None, typer.Option(help="Picture of the empty place, for --parts gap.")] = None,
+    reject: Annotated[int, typer.Option(help="Frames that must say REJECT before it counts ...")] = 1,
+    window: Annotated[int, typer.Option(help="... out of so many.")] = 1,
+    release: Annotated[int, typer.Option(help="PASS frames in a row that end REJECT and INVALID.")] = 1,
+    margin: Annotated[float, typer.Option(help="How far below the threshold a score must fall to end REJECT.")] = 0.0,
+    silence: Annotated[float, typer.Option(help="Seconds without a frame that are INVALID.")] = 1.0,
+    stale: Annotated[float, typer.Option(help="Seconds from frame to verdict above which it is INVALID.")] = 1.0,
+    stuck: Annotated[float, typer.Option(help="Seconds without a sign of life that end the process.")] = 10.0,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Change a check of the picture: frozen_seconds=2, shift=off, margin=1.5."
+        ),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Another engine than the bundle's own.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads for one inference; default: all processors.")] = None,
+    self_test: Annotated[str, typer.Option(help="Golden frames must agree in 'decisions', be 'exact', or 'off'.")] = (
+        "decisions"
+    ),
+    frames: Annotated[int | None, typer.Option(help="End after so many frames.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Watch a source, decide about every picture or part, and tell sinks and a web page.
+
+    Every verdict is PASS, REJECT or INVALID: a black, frozen, stale, blurred or missing picture is never a PASS. A
+    lost camera is tried again for ever. SIGTERM and Ctrl-C end it cleanly; systemd's watchdog is served.
+    """
+    from edgecnn.runtime.loop.parts import PartSettings
+    from edgecnn.runtime.model import load
+
+    rules = PartSettings(parts, reject, max(window, reject), release, margin)
+    settings = _settings(rules, empty, (silence, stale, stuck), check or [])
+    with load(bundle, engine, threads, self_test) as model:
+        loop = model.watch(source, every=every, sinks=sink or (), settings=settings)
+        serve_page(loop, serve)
+        interrupted = watching.drive(loop, as_json, frames, seconds)
+        figures = loop.snapshot()
+    if as_json:
+        console.emit_json(dataclasses.asdict(figures))
+    else:
+        watching.summarise(figures)
+    if interrupted:
+        raise typer.Exit(console.INTERRUPTED)
+
+
+def _settings(
+    rules: PartSettings, empty: Path | None, times: tuple[float, float, float], checks: list[str]
+) -> LoopSettings:
+    from edgecnn.runtime.loop.loop import LoopSettings
+    from edgecnn.vision.read import read_image
+
+    silence, stale, stuck = times
+    return LoopSettings(
+        silence=silence,
+        stale=stale,
+        stuck=stuck,
+        health=_health(checks),
+        parts=rules,
+        empty=None if empty is None else read_image(empty),
+        on_stuck=watching.give_up,
+        on_alive=watching.alive,
+    )
+
+
+def _health(checks: list[str]) -> HealthSettings:
+    """Read ``name=value`` texts; ``off`` switches a check off.
+
+    Raises:
+        OptionError: If there is no such check, or the value is none that it takes.
+    """
+    from edgecnn.runtime.health.settings import HealthSettings
+
+    defaults = dataclasses.asdict(HealthSettings())
+    values: dict[str, Any] = {}
+    for text in checks:
+        name, _, value = text.partition("=")
+        if name not in defaults:
+            raise unknown_name("check", name, defaults)
+        values[name] = _value(text, value, isinstance(defaults[name], bool))
+    return HealthSettings(**values)
+
+
+def _value(text: str, value: str, is_switch: bool) -> bool | float | None:
+    if is_switch and value in ("on", "off"):
+        return value == "on"
+    if value == "off":
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise OptionError(f"--check {text}: expected {'on or off' if is_switch else 'a number or off'}.") from None
+
+
+def serve_page(loop: Loop, place: str | None) -> None:
+    """Start the web page of a loop, and say where it is.
+
+    Raises:
+        OptionError: If ``place`` is not HOST:PORT, or is beyond loopback and there is no token.
+        SinkError: If what the page needs is not installed, or the port is taken.
+    """
+    if place is None:
+        return
+    from edgecnn.runtime.web.page import Page
+
+    host, _, port = place.rpartition(":")
+    if not port.isdecimal():
+        raise OptionError(f"--serve expects HOST:PORT, e.g. 127.0.0.1:8080, got '{place}'.")
+    page = Page(loop.context, host or "127.0.0.1", int(port))
+    page.start()
+    loop.add(f"page {place}", page)
+    console.note(f"web page: {page.url}")

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecnn.errors import EngineError, OptionError, SourceError
+from edgecnn.runtime.engines import Engine
+from edgecnn.runtime.loop.loop import Loop, LoopSettings
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.parts import PartSettings
+from edgecnn.runtime.model import Model, load
+from edgecnn.runtime.sources import Frame, NoFrame
+from edgecnn.vision.results import Verdict
+from tests.runtime.loop.fakes import DEADLINE, ListSink, ScriptedSource, frames, loop_threads, lost, pause, until
+
+GOOD, BAD, DARK, EMPTY = "good", "bad", "dark", "empty"
+LEVELS = {GOOD: 100, BAD: 200, DARK: 0, EMPTY: 50}
+
+
+def shown(kind: str, seed: int = 0) -> Frame:
+    """A frame whose brightness tells the fake engine what to say."""
+    noise = np.random.default_rng(seed).integers(0, 9, (32, 32, 3), np.uint8)
+    return Frame(np.zeros((32, 32, 3), np.uint8) if kind == DARK else LEVELS[kind] + noise, kind)
+
+
+class BrightnessEngine:
+    """Says defect where the picture is bright; may be told to fail or to hang."""
+
+    def __init__(self, real: Engine) -> None:
+        self.inputs, self.outputs = real.inputs, real.outputs
+        self.failing = self.ran = 0
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        self.ran += 1
+        self.hold.wait(DEADLINE)
+        if self.failing > 0:
+            self.failing -= 1
+            raise EngineError("the device went away")
+        scores = np.full((1, 4), 128, np.uint8)
+        scores[0, 1 if arrays[0].mean() > 150 else 0] = 255
+        return [scores]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def model(defect_bundle: Path) -> Iterable[Model]:
+    with load(defect_bundle, "reference") as loaded:
+        loaded._engine = BrightnessEngine(loaded._engine)
+        yield loaded
+    assert loop_threads() == []
+
+
+def watched(model: Model, script: Iterable[object], live: bool = False, **settings: object) -> list[Observation]:
+    return list(model.watch(ScriptedSource(script, live), settings=LoopSettings(**settings)))
+
+
+def kinds(observation: Observation) -> list[str]:
+    return [finding.kind for finding in observation.findings]
+
+
+def test_verdict_of_every_frame(model: Model) -> None:
+    seen = watched(model, [shown(kind, seed) for seed, kind in enumerate([GOOD, BAD, GOOD, DARK, GOOD])])
+
+    assert [turn.verdict for turn in seen] == [
+        Verdict.PASS,
+        Verdict.REJECT,
+        Verdict.PASS,
+        Verdict.INVALID,
+        Verdict.PASS,
+    ]
+    assert [turn.number for turn in seen] == [1, 2, 3, 4, 5]
+    assert [turn.changed for turn in seen] == [True] * 5
+    assert kinds(seen[3]) == ["black"]
+    assert (seen[3].result, seen[3].score) == (None, None)
+    assert seen[1].label == "scratch"
+    assert seen[0].image is not None
+    assert seen[0].tensor is not None
+    assert seen[0].tensor.shape == (1, 8, 8, 3)
+    assert all(0 <= turn.age < DEADLINE for turn in seen)
+
+
+def test_a_frame_that_cannot_be_used_is_invalid_and_the_loop_goes_on(model: Model) -> None:
+    deep = Frame(np.zeros((8, 8, 3), np.uint16))
+    seen = watched(model, [NoFrame("7.png: damaged"), deep, Frame(np.zeros((8, 8, 4), np.uint8)), shown(GOOD)])
+
+    assert [kinds(turn) for turn in seen] == [["unreadable"], ["unusable"], ["unusable"], []]
+    assert seen[0].findings[0].reason == "7.png: damaged"
+    assert "must be uint8" in seen[1].findings[0].reason
+    assert [turn.verdict for turn in seen] == [Verdict.INVALID] * 3 + [Verdict.PASS]
+
+
+def test_silence_of_a_live_source_is_invalid_again_and_again(model: Model) -> None:
+    script = [shown(GOOD), *(pause(0.02) for _ in range(100000))]
+    with model.watch(ScriptedSource(script), settings=LoopSettings(silence=0.1)) as loop:
+        turns = [next(loop) for _ in range(4)]
+        figures = loop.snapshot()
+
+    assert [turn.verdict for turn in turns] == [Verdict.PASS] + [Verdict.INVALID] * 3
+    assert [turn.changed for turn in turns] == [True, True, False, False]
+    assert [kinds(turn) for turn in turns[1:]] == [["no_frame"]] * 3
+    assert turns[1].image is None
+    assert turns[3].findings[0].reason.startswith("no frame for 0.")
+    assert figures.verdicts == {"PASS": 1, "REJECT": 0, "INVALID": 3, "NONE": 0}
+    assert figures.findings == {"no_frame": 3}
+    assert figures.state == "INVALID"
+
+
+def test_why_there_is_no_frame_is_said(model: Model) -> None:
+    with model.watch(ScriptedSource([lost("cable pulled")] * 9), settings=LoopSettings(silence=0.1)) as loop:
+        turn = next(loop)
+
+    assert turn.verdict is Verdict.INVALID
+    assert turn.findings[0].reason.endswith("s: cable pulled")
+
+
+def test_a_verdict_that_comes_too_late_is_invalid(model: Model) -> None:
+    model._engine.hold.clear()
+    threading.Timer(0.4, model._engine.hold.set).start()
+    with model.watch(ScriptedSource([shown(GOOD), *(pause(0.05) for _ in range(1000))]), settings=LoopSettings(stale=0.2)) as loop:
+        turn = next(loop)
+        loop.stop()
+
+    assert (turn.verdict, kinds(turn)) == (Verdict.INVALID, ["stale"])
+    assert turn.age > 0.2
+
+
+def test_an_engine_that_fails_once_is_invalid_and_one_that_keeps_failing_ends_the_loop(model: Model) -> None:
+    model._engine.failing = 1
+    seen = watched(model, [shown(GOOD), shown(BAD)])
+
+    assert [(turn.verdict, kinds(turn)) for turn in seen] == [(Verdict.INVALID, ["engine"]), (Verdict.REJECT, [])]
+    model._engine.failing = 3
+    with pytest.raises(EngineError, match="failed 3 times in a row, last: the device went away"):
+        watched(model, [shown(GOOD)] * 5)
+
+
+def test_a_stuck_engine_is_said_to_the_sinks_by_the_watchdog(model: Model) -> None:
+    stuck: list[float] = []
+    sink = ListSink(every_turn=False)
+    settings = LoopSettings(stuck=0.3, stale=DEADLINE, on_stuck=stuck.append)
+    with model.watch(ScriptedSource([shown(GOOD), shown(GOOD), pause(0.01), shown(GOOD)]), settings=settings) as loop:
+        loop.add("list", sink)
+        next(loop)
+        model._engine.hold.clear()
+        waiting = threading.Thread(target=lambda: next(loop))
+        waiting.start()
+        until(lambda: len(stuck) == 1, "the watchdog speaks up")
+        until(lambda: len(sink.seen) == 2, "the sink hears of it")
+        model._engine.hold.set()
+        waiting.join(DEADLINE)
+        until(lambda: len(sink.seen) == 3, "the sink hears that it is over")
+
+    assert [(turn.verdict, kinds(turn)) for turn in sink.seen] == [
+        (Verdict.PASS, []),
+        (Verdict.INVALID, ["stuck"]),
+        (Verdict.PASS, []),
+    ]
+    assert stuck[0] > 0.3
+
+
+def test_parts_between_gaps(model: Model) -> None:
+    empty = shown(EMPTY).image
+    order = [EMPTY, GOOD, GOOD, EMPTY, EMPTY, GOOD, BAD, GOOD, EMPTY, GOOD, DARK, DARK, EMPTY, GOOD]
+    script = [shown(kind, seed) for seed, kind in enumerate(order)]
+    seen = watched(model, script, parts=PartSettings(mode="gap"), empty=empty)
+
+    assert [(turn.part.number, turn.part.verdict, turn.part.frames) for turn in seen if turn.part] == [
+        (1, Verdict.PASS, 2),
+        (2, Verdict.REJECT, 3),
+        (3, Verdict.INVALID, 3),
+    ]
+    assert [turn.verdict for turn in seen if turn.name == EMPTY] == [None] * 5
+    assert model._engine.ran == 7
+
+
+def test_every_triggered_frame_is_a_part(model: Model) -> None:
+    seen = watched(model, [shown(GOOD), shown(BAD), shown(DARK)], parts=PartSettings(mode="frame"))
+
+    assert [turn.part.verdict for turn in seen if turn.part] == [Verdict.PASS, Verdict.REJECT, Verdict.INVALID]
+
+
+def test_figures_and_sinks(model: Model) -> None:
+    sink = ListSink(images=True)
+    with model.watch(ScriptedSource(frames(20), live=False)) as loop:
+        loop.add("list", sink)
+        turns = list(loop)
+        figures = loop.snapshot()
+
+    assert [seen.number for seen in sink.seen] == [turn.number for turn in turns]
+    assert (figures.turns, figures.frames, figures.dropped, figures.connects) == (20, 20, 0, 1)
+    assert sum(figures.verdicts.values()) == 20
+    assert (figures.age.count, figures.inference.count) == (20, 20)
+    assert [item.delivered for item in figures.sinks] == [20]
+    assert figures.sinks[0].address == "list"
+
+
+def test_it_can_be_closed_from_another_thread(model: Model) -> None:
+    loop = model.watch(ScriptedSource([shown(GOOD), *(pause(0.01) for _ in range(100000))]))
+    turns: list[Observation] = []
+    reader = threading.Thread(target=lambda: turns.extend(loop))
+    reader.start()
+    until(lambda: loop.snapshot().turns > 0, "the first turn")
+
+    begun = time.monotonic()
+    loop.close()
+    reader.join(DEADLINE)
+
+    assert not reader.is_alive()
+    assert time.monotonic() - begun < 5
+    assert turns[0].verdict is Verdict.PASS
+
+
+def test_a_closed_model_says_so(defect_bundle: Path) -> None:
+    loaded = load(defect_bundle, "reference")
+    loaded.close()
+
+    with pytest.raises(EngineError, match="the model was closed"):
+        loaded(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_real_engine_and_real_bundle(defect_bundle: Path) -> None:
+    with load(defect_bundle, self_test="exact") as loaded:
+        pictures = frames(5)
+        seen = list(loaded.watch(ScriptedSource(pictures, live=False)))
+        alone = [loaded(frame.image) for frame in pictures]
+
+    assert [turn.score for turn in seen] == [result.score for result in alone]
+    assert [
+        np.array_equal(turn.result.outputs[0].integers, result.outputs[0].integers)
+        for turn, result in zip(seen, alone, strict=True)
+    ] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": "rtps://cam"}, r"unknown source 'rtps:'\. Did you mean 'rtsp:'\?"),
+        ({"source": "no-such-file.mp4"}, "no-such-file.mp4: no such file, folder or camera"),
+        ({"source": ScriptedSource([]), "every": "newest"}, "every must be one of latest, frame, got 'newest'"),
+        ({"source": ScriptedSource([]), "sinks": ["mqt://host/x"]}, r"unknown sink 'mqt:'\. Did you mean 'mqtt:'\?"),
+    ],
+)
+def test_what_is_refused(model: Model, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        model.watch(**arguments)
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(OptionError, match="silence must be more than 0 seconds, got 0"):
+        LoopSettings(silence=0)
+    with pytest.raises(OptionError, match="a picture of the empty place go together"):
+        LoopSettings(parts=PartSettings(mode="gap"))
+
+
+def test_a_source_that_cannot_be_opened_and_is_not_live_raises(model: Model) -> None:
+    class Refusing(ScriptedSource):
+        def open(self) -> None:
+            raise SourceError("no such thing")
+
+    with pytest.raises(SourceError, match=r"^no such thing$"):
+        list(Loop.of(model, Refusing([], live=False)))
+
+
+def test_observations_are_frozen(model: Model) -> None:
+    turn = watched(model, [shown(GOOD)])[0]
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        turn.verdict = Verdict.PASS
