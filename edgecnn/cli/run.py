@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from edgecnn.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     from edgecnn.runtime.health.settings import HealthSettings
-    from edgecnn.runtime.loop.loop import Loop, LoopSettings
+    from edgecnn.runtime.loop.loop import LoopSettings
     from edgecnn.runtime.loop.parts import PartSettings
 
 EXAMPLES = (
@@ -80,11 +81,13 @@ def command(
     from edgecnn.runtime.loop.parts import PartSettings
     from edgecnn.runtime.model import load
 
-    rules = PartSettings(parts, reject, max(window, reject), release, margin)
-    settings = _settings(rules, empty, (silence, stale, stuck), check or [])
-    with load(bundle, engine, threads, self_test) as model:
-        loop = model.watch(source, every=every, sinks=sink or (), settings=settings)
-        serve_page(loop, serve)
+    how = PartSettings(parts, reject, max(window, reject), release, margin)
+    settings = _settings(how, empty, (silence, stale, stuck), check or [])
+    with (
+        load(bundle, engine, threads, self_test) as model,
+        model.watch(source, every=every, sinks=sink or (), settings=settings) as loop,
+    ):
+        watching.serve_page(loop, serve)
         interrupted = watching.drive(loop, as_json, frames, seconds)
         figures = loop.snapshot()
     if as_json:
@@ -96,8 +99,9 @@ def command(
 
 
 def _settings(
-    rules: PartSettings, empty: Path | None, times: tuple[float, float, float], checks: list[str]
+    parts: PartSettings, empty: Path | None, times: tuple[float, float, float], checks: list[str]
 ) -> LoopSettings:
+    from edgecnn.runtime.loop.judge import Rules
     from edgecnn.runtime.loop.loop import LoopSettings
     from edgecnn.vision.read import read_image
 
@@ -106,9 +110,7 @@ def _settings(
         silence=silence,
         stale=stale,
         stuck=stuck,
-        health=_health(checks),
-        parts=rules,
-        empty=None if empty is None else read_image(empty),
+        rules=Rules(_health(checks), parts, None if empty is None else read_image(empty)),
         on_stuck=watching.give_up,
         on_alive=watching.alive,
     )
@@ -133,31 +135,12 @@ def _health(checks: list[str]) -> HealthSettings:
 
 
 def _value(text: str, value: str, is_switch: bool) -> bool | float | None:
+    """Read what stands behind ``name=``."""
     if is_switch and value in ("on", "off"):
         return value == "on"
-    if value == "off":
+    if not is_switch and value == "off":
         return None
-    try:
-        return float(value)
-    except ValueError:
-        raise OptionError(f"--check {text}: expected {'on or off' if is_switch else 'a number or off'}.") from None
-
-
-def serve_page(loop: Loop, place: str | None) -> None:
-    """Start the web page of a loop, and say where it is.
-
-    Raises:
-        OptionError: If ``place`` is not HOST:PORT, or is beyond loopback and there is no token.
-        SinkError: If what the page needs is not installed, or the port is taken.
-    """
-    if place is None:
-        return
-    from edgecnn.runtime.web.page import Page
-
-    host, _, port = place.rpartition(":")
-    if not port.isdecimal():
-        raise OptionError(f"--serve expects HOST:PORT, e.g. 127.0.0.1:8080, got '{place}'.")
-    page = Page(loop.context, host or "127.0.0.1", int(port))
-    page.start()
-    loop.add(f"page {place}", page)
-    console.note(f"web page: {page.url}")
+    with suppress(ValueError):
+        if not is_switch:
+            return float(value)
+    raise OptionError(f"--check {text}: expected {'on or off' if is_switch else 'a number or off'}.")

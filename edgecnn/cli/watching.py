@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from edgecnn.cli import console
+from edgecnn.errors import OptionError
 
 if TYPE_CHECKING:
     from edgecnn.runtime.loop.loop import Loop
@@ -45,6 +46,26 @@ def give_up(seconds: float) -> None:
     console.note(f"error: {message}")
     # Not sys.exit: the thread that hangs would hold up the interpreter's end.
     os._exit(STUCK_CODE)
+
+
+def serve_page(loop: Loop, place: str | None) -> None:
+    """Start the web page of a loop, and say where it is.
+
+    Raises:
+        OptionError: If ``place`` is not HOST:PORT, or is beyond loopback and there is no token.
+        SinkError: If what the page needs is not installed, or the port is taken.
+    """
+    if place is None:
+        return
+    from edgecnn.runtime.web.page import Page
+
+    host, _, port = place.rpartition(":")
+    if not port.isdecimal():
+        raise OptionError(f"--serve expects HOST:PORT, e.g. 127.0.0.1:8080, got '{place}'.")
+    page = Page(loop.context, host or "127.0.0.1", int(port))
+    page.start()
+    loop.add(f"page {place}", page)
+    console.note(f"web page: {page.url}")
 
 
 def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | None = None) -> bool:

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import DataError, EdgecnnError, EngineError, OptionError
+from edgecnn.errors import DataError, OptionError
 from edgecnn.runtime.address import Address
-from edgecnn.runtime.health.monitor import Monitor
-from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.capture import Capture, Shot
-from edgecnn.runtime.loop.observation import Observation, Part
+from edgecnn.runtime.loop.judge import Judge, Rules, Seen
+from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import Outlets
-from edgecnn.runtime.loop.parts import Debounce, Parts, PartSettings, Presence
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.loop.tally import Tally
 from edgecnn.runtime.loop.watchdog import Watchdog
 from edgecnn.runtime.sinks import Sink, SinkContext, open_sink
 from edgecnn.runtime.sources import Source, module_for
-from edgecnn.vision.results import Finding, Result, Verdict
+from edgecnn.vision.results import Finding, Verdict
 
 if TYPE_CHECKING:
     from edgecnn.runtime.model import Model
@@ -35,8 +33,8 @@ Image = npt.NDArray[np.uint8]
 
 EVERY = ("latest", "frame")
 WAIT_SECONDS = 0.25
-MOST_ENGINE_ERRORS = 3
-"""Failures of the engine in a row after which only a new process helps."""
+MEMORY_SECONDS = 0.25
+"""How often what the judge remembers is kept: a recorded event begins where it was, and can be judged again."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class LoopSettings:
         stale: Seconds from reading a frame of a live source to its verdict above which the verdict is INVALID: it comes
             too late to act on.
         stuck: Seconds that a turn, or the caller between two turns, may take before the watchdog speaks up.
-        health: What is looked for in the picture.
-        parts: How frames become parts.
-        empty: The empty place without a part, uint8 (H, W, 3) of any size, for ``parts.mode`` ``"gap"``.
+        rules: What is looked for in the picture, and how frames become parts.
         on_stuck: Called from the watchdog's thread with the seconds since the last sign of life.
         on_alive: Called from the watchdog's thread about four times a second while all is well.
     """
@@ -58,9 +54,7 @@ class LoopSettings:
     silence: float = 1.0
     stale: float = 1.0
     stuck: float = 10.0
-    health: HealthSettings = field(default_factory=HealthSettings)
-    parts: PartSettings = field(default_factory=PartSettings)
-    empty: Image | None = field(default=None, repr=False)
+    rules: Rules = field(default_factory=Rules)
     on_stuck: Callable[[float], None] = lambda seconds: None
     on_alive: Callable[[], None] = lambda: None
 
@@ -68,8 +62,6 @@ class LoopSettings:
         for name in ("silence", "stale", "stuck"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} must be more than 0 seconds, got {getattr(self, name)}.")
-        if (self.parts.mode == "gap") != (self.empty is not None):
-            raise OptionError("parts 'gap' and a picture of the empty place go together: give both or neither.")
 
 
 class Loop:
@@ -85,17 +77,15 @@ class Loop:
     ) -> None:
         self.source = name
         self._model, self._settings, self._live = model, settings, live
-        self._monitor = Monitor(model.reference, settings.health, model.preprocess)
-        self._debounce, self._parts = Debounce(settings.parts), Parts(settings.parts)
-        self._presence = None if settings.empty is None else Presence(model.prepare(settings.empty)[0], settings.parts)
+        self._judge = Judge(model, settings.rules)
         self._tally, self._outlets = Tally(), Outlets()
-        parts = settings.parts.mode != "none"
-        self.context = SinkContext(model.manifest, model.engine_name, name, self.snapshot, parts)
-        self._number = self._engine_errors = 0
+        self.context = SinkContext(model.manifest, model.engine_name, name, self.snapshot, settings.rules)
+        self._number = 0
         self._stopping, self._closing = threading.Event(), threading.Lock()
         self._closed = False
         self._interrupted = False
         self._last_frame = self._last_word = time.monotonic()
+        self._remembered = -MEMORY_SECONDS
         self._capture = Capture(make, live, newest_only)
         self._watchdog = Watchdog(settings.stuck, self._stuck, settings.on_alive)
 
@@ -215,93 +205,60 @@ class Loop:
     def _turn(self, shot: Shot, dropped: int) -> Observation:
         """Judge one frame."""
         if shot.frame is None:
-            return self._observed(shot, dropped, None, (Finding("unreadable", shot.error),), None)
+            return self._observed(shot, dropped, Seen((Finding("unreadable", shot.error),)))
+        memory = self._memory(shot.captured)
         try:
             tensor = self._model.prepare(shot.frame.image)
         except DataError as error:
-            return self._observed(shot, dropped, None, (Finding("unusable", str(error)),), None)
-        share = 1.0 if self._presence is None else self._presence.share(tensor)
-        full = self._presence is None or self._presence.is_full(share)
-        gone = self._presence is not None and self._presence.is_empty(share)
-        findings = self._monitor.look(tensor, shot.frame.image.shape, _timestamp(shot))
-        result: Result | None = None
-        if full and not findings:
-            result, findings = self._inferred(tensor)
-        return self._observed(shot, dropped, tensor, findings, result, full, gone)
+            return self._observed(shot, dropped, Seen((Finding("unusable", str(error)),)))
+        seen = self._judge.look(tensor, shot.frame.image.shape, _timestamp(shot))
+        if seen.seconds:
+            self._tally.inference.add(seen.seconds)
+        return self._observed(shot, dropped, seen, tensor, memory)
 
-    def _inferred(self, tensor: Image) -> tuple[Result | None, tuple[Finding, ...]]:
-        """Ask the model; that the engine failed is a finding, unless it does so again and again."""
-        begun = time.perf_counter()
-        try:
-            result = self._model.infer(tensor)
-        except EdgecnnError as error:
-            self._engine_errors += 1
-            if self._engine_errors >= MOST_ENGINE_ERRORS:
-                raise EngineError(f"the engine failed {MOST_ENGINE_ERRORS} times in a row, last: {error}") from error
-            return None, (Finding("engine", str(error)),)
-        self._engine_errors = 0
-        self._tally.inference.add(time.perf_counter() - begun)
-        return result, ()
+    def _memory(self, captured: float) -> Mapping[str, Any] | None:
+        """Return what the judge remembers before this turn, now and then, and only if a sink keeps it."""
+        if not self._outlets.want_images or captured - self._remembered < MEMORY_SECONDS:
+            return None
+        self._remembered = captured
+        return self._judge.memory()
 
     def _observed(
         self,
         shot: Shot,
         dropped: int,
-        tensor: Image | None,
-        findings: tuple[Finding, ...],
-        result: Result | None,
-        full: bool = True,
-        gone: bool = False,
+        seen: Seen,
+        tensor: Image | None = None,
+        memory: Mapping[str, Any] | None = None,
     ) -> Observation:
-        """Put a turn together: verdict, state, part."""
+        """Put a turn together."""
         age = time.monotonic() - shot.captured
         if self._live and age > self._settings.stale:
-            findings += (
-                Finding(
-                    "stale", f"the verdict comes {age:.2f} s after the frame, {self._settings.stale:g} s are allowed"
-                ),
-            )
-        verdict = self._verdict(findings, result)
-        part = self._part(verdict, result, full, gone)
-        changed = self._debounce.update(verdict) or self._interrupted
-        self._interrupted = False
+            reason = f"the verdict comes {age:.2f} s after the frame, {self._settings.stale:g} s are allowed"
+            seen = replace(seen, findings=(*seen.findings, Finding("stale", reason)))
+        concluded = self._judge.conclude(seen)
+        changed, self._interrupted = concluded.changed or self._interrupted, False
         self._number += 1
         frame = shot.frame
         return Observation(
             number=self._number,
-            verdict=verdict,
-            state=self._debounce.state,
+            verdict=concluded.verdict,
+            state=concluded.state,
             changed=changed,
             captured=shot.captured,
             time=shot.time,
             timestamp=_timestamp(shot),
             age=age,
-            part=part,
-            findings=findings,
-            result=result,
+            part=concluded.part,
+            findings=seen.findings,
+            result=seen.result,
             image=None if frame is None else frame.image,
             tensor=tensor,
             name="" if frame is None else frame.name,
             truth=None if frame is None else frame.truth,
             dropped=dropped,
+            memory=memory,
         )
-
-    def _verdict(self, findings: tuple[Finding, ...], result: Result | None) -> Verdict | None:
-        if findings:
-            return Verdict.INVALID
-        if result is None or result.label is None:
-            return None if result is None else result.verdict
-        threshold = self._model.manifest.thresholds.get(result.label)
-        return self._debounce.strict(result.verdict, result.score, threshold)
-
-    def _part(self, verdict: Verdict | None, result: Result | None, full: bool, gone: bool) -> Part | None:
-        """Keep account of the part in view, and return it when it is complete."""
-        mode = self._settings.parts.mode
-        if mode == "none" or (mode == "gap" and gone and verdict is None):
-            return self._parts.gap()
-        if full or verdict is Verdict.INVALID:
-            self._parts.see(verdict, None if result is None else result.score)
-        return self._parts.gap() if mode == "frame" else None
 
     def _silence(self, now: float) -> Observation:
         """Say that there is no frame: the most dangerous picture is the one that does not come."""
@@ -309,7 +266,7 @@ class Loop:
         self._last_word = now
         reason = f"no frame for {now - self._last_frame:.1f} s{': ' if state.error else ''}{state.error}"
         shot = Shot(None, "", now, time.time())
-        return self._observed(shot, 0, None, (Finding("no_frame", reason),), None)
+        return self._observed(shot, 0, Seen((Finding("no_frame", reason),)))
 
     def _told(self, observation: Observation) -> Observation:
         """Count an observation and give it to the sinks."""

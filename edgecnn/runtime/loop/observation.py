@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,8 @@ class Observation:
         name: What the source calls the frame, ``""`` without a name.
         truth: What a synthetic source drew, None elsewhere.
         dropped: Frames that came and were left out for a newer one, since the turn before.
+        memory: What the judge remembered before this turn (`Judge.memory`); only on some turns, and only for sinks that
+            record.
     """
 
     number: int
@@ -72,6 +76,7 @@ class Observation:
     name: str = ""
     truth: str | None = None
     dropped: int = 0
+    memory: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str | None:

@@ -18,8 +18,8 @@ from edgecnn.runtime.sinks import Sink
 WAITING_EVENTS, WAITING_FRAMES = 1000, 32
 """Observations that may wait for a sink. 32 frames of 720p are 88 MB."""
 IDLE_SECONDS = 0.25
-CLOSE_SECONDS = 3.0
-"""Longest that the end of the loop waits for a sink: it promises to close in two seconds."""
+CLOSE_SECONDS = 8.0
+"""Longest that the end of the loop waits for sinks: they deliver what waits, and promise to close in two seconds."""
 
 
 class Outlet:
@@ -45,7 +45,7 @@ class Outlet:
         if not self._sink.every_turn and not observation.is_event:
             return
         if not self._sink.images:
-            observation = dataclasses.replace(observation, image=None, tensor=None)
+            observation = dataclasses.replace(observation, image=None, tensor=None, memory=None)
         while True:
             try:
                 return self._queue.put_nowait(observation)
@@ -104,14 +104,20 @@ class Outlet:
 
 
 class Outlets:
-    """All sinks of a loop. A context manager."""
+    """All sinks of a loop.
+
+    Attributes:
+        want_images: Whether one of them is given pictures.
+    """
 
     def __init__(self) -> None:
         self._outlets: list[Outlet] = []
+        self.want_images = False
 
     def add(self, address: str, sink: Sink) -> None:
         """Give a sink its queue and thread."""
         self._outlets.append(Outlet(address, sink))
+        self.want_images = self.want_images or sink.images
 
     def offer(self, observation: Observation) -> None:
         """Give an observation to every sink that wants it; never waits."""

@@ -6,7 +6,9 @@ INVALID counts at once and is never forgiven by other frames: a picture that can
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +85,17 @@ class Debounce:
         held = self.state is Verdict.REJECT and verdict is Verdict.PASS and self._settings.margin > 0
         return Verdict.REJECT if held and near else verdict
 
+    def memory(self) -> dict[str, Any]:
+        """Return what is remembered, as values for JSON."""
+        state = None if self.state is None else self.state.value
+        return {"rejects": list(self._rejects), "good": self._good, "state": state}
+
+    def restore(self, memory: Mapping[str, Any]) -> None:
+        """Go on from where `memory` was taken."""
+        self._rejects = deque(map(bool, memory["rejects"]), maxlen=self._settings.window)
+        self._good = int(memory["good"])
+        self.state = None if memory["state"] is None else Verdict(memory["state"])
+
     def _next(self, verdict: Verdict) -> Verdict:
         if verdict is Verdict.INVALID:
             self._good = 0
@@ -148,6 +161,16 @@ class Parts:
         part = Part(self._number, self._verdict(), self._frames, self._rejected, self._invalid, self._score)
         self._clear()
         return part
+
+    def memory(self) -> dict[str, Any]:
+        """Return what is remembered, as values for JSON."""
+        return {"number": self._number, "seen": [self._frames, self._rejected, self._invalid], "score": self._score}
+
+    def restore(self, memory: Mapping[str, Any]) -> None:
+        """Go on from where `memory` was taken."""
+        self._number = int(memory["number"])
+        self._frames, self._rejected, self._invalid = map(int, memory["seen"])
+        self._score = None if memory["score"] is None else float(memory["score"])
 
     def _verdict(self) -> Verdict:
         trusted = self._frames - self._invalid

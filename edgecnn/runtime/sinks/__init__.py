@@ -13,13 +13,14 @@ the loop goes on; what could not be delivered is counted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from edgecnn import plugins
 from edgecnn.errors import SinkError, unknown_name
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.address import Address
+from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.statistics import Snapshot
 
@@ -35,14 +36,19 @@ class SinkContext:
         engine: Name of the engine that runs it.
         source: Address of the source, without secrets.
         snapshot: Returns the loop's figures as they are now; may be called from any thread.
-        parts: Whether there are verdicts about parts: then a part is what is rejected, else a change of the state.
+        rules: What decides beside the bundle.
     """
 
     manifest: Manifest
     engine: str
     source: str
     snapshot: Callable[[], Snapshot]
-    parts: bool = False
+    rules: Rules = field(default_factory=Rules)
+
+    @property
+    def parts(self) -> bool:
+        """Whether there are verdicts about parts: then a part is what is rejected, else a change of the state."""
+        return self.rules.parts.mode != "none"
 
 
 class Sink(Protocol):
@@ -110,6 +116,11 @@ def module_for(address: Address) -> SinkModule:
     if name not in found:
         raise unknown_name("sink", f"{address.scheme or address}:", [f"{kind}:" for kind in found])
     return cast(SinkModule, plugins.load(PACKAGE, name))
+
+
+def examples() -> list[str]:
+    """Return an address of every kind."""
+    return [cast(SinkModule, plugins.load(PACKAGE, kind)).EXAMPLE for kind in kinds()]
 
 
 def open_sink(text: str, context: SinkContext) -> Sink:

@@ -11,6 +11,7 @@ import pytest
 
 from edgecnn.errors import EngineError, OptionError, SourceError
 from edgecnn.runtime.engines import Engine
+from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.loop import Loop, LoopSettings
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.parts import PartSettings
@@ -126,7 +127,9 @@ def test_why_there_is_no_frame_is_said(model: Model) -> None:
 def test_a_verdict_that_comes_too_late_is_invalid(model: Model) -> None:
     model._engine.hold.clear()
     threading.Timer(0.4, model._engine.hold.set).start()
-    with model.watch(ScriptedSource([shown(GOOD), *(pause(0.05) for _ in range(1000))]), settings=LoopSettings(stale=0.2)) as loop:
+    with model.watch(
+        ScriptedSource([shown(GOOD), *(pause(0.05) for _ in range(1000))]), settings=LoopSettings(stale=0.2)
+    ) as loop:
         turn = next(loop)
         loop.stop()
 
@@ -172,7 +175,7 @@ def test_parts_between_gaps(model: Model) -> None:
     empty = shown(EMPTY).image
     order = [EMPTY, GOOD, GOOD, EMPTY, EMPTY, GOOD, BAD, GOOD, EMPTY, GOOD, DARK, DARK, EMPTY, GOOD]
     script = [shown(kind, seed) for seed, kind in enumerate(order)]
-    seen = watched(model, script, parts=PartSettings(mode="gap"), empty=empty)
+    seen = watched(model, script, rules=Rules(parts=PartSettings(mode="gap"), empty=empty))
 
     assert [(turn.part.number, turn.part.verdict, turn.part.frames) for turn in seen if turn.part] == [
         (1, Verdict.PASS, 2),
@@ -184,7 +187,7 @@ def test_parts_between_gaps(model: Model) -> None:
 
 
 def test_every_triggered_frame_is_a_part(model: Model) -> None:
-    seen = watched(model, [shown(GOOD), shown(BAD), shown(DARK)], parts=PartSettings(mode="frame"))
+    seen = watched(model, [shown(GOOD), shown(BAD), shown(DARK)], rules=Rules(parts=PartSettings(mode="frame")))
 
     assert [turn.part.verdict for turn in seen if turn.part] == [Verdict.PASS, Verdict.REJECT, Verdict.INVALID]
 
@@ -259,7 +262,7 @@ def test_settings_that_cannot_be() -> None:
     with pytest.raises(OptionError, match="silence must be more than 0 seconds, got 0"):
         LoopSettings(silence=0)
     with pytest.raises(OptionError, match="a picture of the empty place go together"):
-        LoopSettings(parts=PartSettings(mode="gap"))
+        Rules(parts=PartSettings(mode="gap"))
 
 
 def test_a_source_that_cannot_be_opened_and_is_not_live_raises(model: Model) -> None:

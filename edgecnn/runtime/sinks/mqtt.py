@@ -1,0 +1,185 @@
+"""MQTT: verdicts and the state to a broker.
+
+``mqtt://user:${PASSWORD}@broker:1883/line/1?qos=1&every=event``, or ``mqtts:`` behind TLS, with ``ca=FILE`` where the
+broker's certificate is signed by an authority of one's own. Topics below the one in the address:
+
+- ``availability``: ``online``, and ``offline`` at the end, also if this process is killed (last will); retained;
+- ``state``: PASS, REJECT, INVALID or UNKNOWN, retained: what a lamp shall show;
+- ``verdict``: one JSON object an event (`edgecnn.runtime.loop.record.as_record`).
+
+While the broker is away verdicts wait, at most `WAITING` of them, and are sent when it is back; further ones are lost.
+There is no ``qos=0``: with it, nobody could count what was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from edgecnn.errors import OptionError, SinkError
+from edgecnn.runtime.address import Address
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.record import as_record
+from edgecnn.runtime.sinks import Sink, SinkContext, missing
+from edgecnn.vision.results import Verdict
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+EXAMPLE = "mqtt://broker/line/1"
+WAITING = 1000
+"""Verdicts that wait for the broker."""
+KEEPALIVE_SECONDS = 10
+"""A broker that is silent for twice as long counts as lost; so does this process for the broker."""
+CONNECT_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 4
+"""Longest pause between two tries to connect."""
+_GOODBYE_SECONDS = 0.7
+
+
+def sink(address: Address, context: SinkContext) -> Sink:
+    """Return a sink that publishes; see this file's docstring.
+
+    Raises:
+        OptionError: If host or topic is missing, or an option is wrong.
+        SinkError: If paho-mqtt is not installed, or the file of ``ca`` cannot be read.
+    """
+    topic = address.path.strip("/")
+    if not address.host or not topic or "+" in topic or "#" in topic:
+        raise OptionError(f"{address}: expected a broker and a topic, for example {EXAMPLE}")
+    options = address.options()
+    qos = options.integer("qos", 1, 1, 2)
+    every = options.choice("every", "event", ("event", "turn"))
+    authority = options.text("ca") if address.scheme == "mqtts" else ""
+    options.done()
+    client = _client(address, authority)
+    return Mqtt(client, address, topic, qos, every == "turn")
+
+
+def _client(address: Address, authority: str) -> Client:
+    """Return a client that knows who it is; it connects to nothing yet."""
+    try:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError as error:
+        raise missing("mqtt", "edgecnn[mqtt]", error) from error
+    client = Client(CallbackAPIVersion.VERSION2, client_id=f"edgecnn-{secrets.token_hex(6)}")
+    if address.username is not None:
+        client.username_pw_set(address.username, address.password)
+    if address.scheme == "mqtts":
+        try:
+            client.tls_set_context(ssl.create_default_context(cafile=authority or None))
+        except OSError as error:
+            raise SinkError(f"{address}: '{authority}' is no file of certificates: {error}.") from error
+    client.max_queued_messages_set(WAITING)
+    client.reconnect_delay_set(1, LONGEST_PAUSE_SECONDS)
+    client.connect_timeout = CONNECT_SECONDS
+    return client
+
+
+class Mqtt:
+    """Publishes verdicts and the state. The client's own thread connects, again and again if need be."""
+
+    images = False
+
+    def __init__(self, client: Client, address: Address, topic: str, qos: int, every_turn: bool) -> None:
+        self.every_turn = every_turn
+        self._client, self._shown, self._topic, self._qos = client, str(address), topic, qos
+        self._host, self._port = address.host, address.port or (8883 if address.scheme == "mqtts" else 1883)
+        self._state = "UNKNOWN"
+        self._trouble = "not connected yet"
+        self._last: MQTTMessageInfo | None = None
+        self._started = self._closed = False
+
+    def send(self, observation: Observation) -> None:
+        """Publish one verdict, and the state if it is another one."""
+        from paho.mqtt.enums import MQTTErrorCode
+
+        self._start()
+        self._tell_state(observation.state)
+        text = json.dumps(as_record(observation), allow_nan=False)
+        info = self._client.publish(f"{self._topic}/verdict", text, self._qos)
+        # Without a connection the client keeps the message until there is one: no loss.
+        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+            raise SinkError(f"{self._shown}: {WAITING} verdicts wait for the broker already ({self._trouble}).")
+        self._last = info
+
+    def idle(self) -> None:
+        """Begin to connect, the first time; say what is wrong while there is no connection."""
+        self._start()
+        if self._trouble:
+            raise SinkError(f"{self._shown}: {self._trouble}. Trying again.")
+
+    def close(self) -> None:
+        """Give waiting verdicts a moment to leave, publish ``offline`` and disconnect."""
+        if self._closed or not self._started:
+            return
+        self._closed = True
+        if self._client.is_connected():
+            with suppress(ValueError, RuntimeError):
+                if self._last:
+                    self._last.wait_for_publish(_GOODBYE_SECONDS)
+            self._retain("availability", "offline")
+        self._client.disconnect()
+        self._end_thread()
+        # The client keeps two sockets to wake its thread until nobody knows it any more.
+        self._client.on_connect = self._client.on_connect_fail = self._client.on_disconnect = None
+        del self._client
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        self._client.will_set(f"{self._topic}/availability", "offline", qos=1, retain=True)
+        self._client.on_connect = self._connected
+        self._client.on_connect_fail = self._unreachable
+        self._client.on_disconnect = self._disconnected
+        self._client.connect_async(self._host, self._port, KEEPALIVE_SECONDS)
+        self._client.loop_start()
+
+    def _end_thread(self) -> None:
+        """End the client's thread; a broker that takes nothing is hung up on."""
+        stopper = threading.Thread(target=self._client.loop_stop, name="edgecnn-mqtt-stop", daemon=True)
+        stopper.start()
+        stopper.join(_GOODBYE_SECONDS)
+        connection = self._client.socket()
+        if stopper.is_alive() and isinstance(connection, socket.socket):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        stopper.join(_GOODBYE_SECONDS)
+
+    def _tell_state(self, state: Verdict | None) -> None:
+        text = "UNKNOWN" if state is None else state.value
+        if text != self._state:
+            self._state = text
+            self._retain("state", text)
+
+    def _retain(self, name: str, text: str) -> None:
+        """Publish something of which only the newest counts: it never waits, but is told again on connecting."""
+        self._client.publish(f"{self._topic}/{name}", text, qos=0, retain=True)
+
+    def _connected(
+        self, client: Client, data: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._trouble = f"the broker refused the connection: {reason}"
+            return
+        self._trouble = ""
+        self._retain("availability", "online")
+        self._retain("state", self._state)
+
+    def _unreachable(self, client: Client, data: object) -> None:
+        self._trouble = f"no connection to {self._host}:{self._port}"
+
+    def _disconnected(
+        self, client: Client, data: object, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if not self._trouble or not reason.is_failure:
+            self._trouble = f"the connection was lost: {reason}"

@@ -1,0 +1,173 @@
+"""Pictures and clips of what was rejected or could not be trusted, with the moments before and after.
+
+``recorder:events?before=1&after=0.5&budget_mb=1000&max_per_minute=30&repeat=60&memory_mb=64``. Every event is a folder
+``<UTC>-<number>-<VERDICT>``, see `edgecnn.runtime.loop.event`. It appears whole or not at all; when all of them are
+larger than the budget, the oldest go. An event is a rejected or INVALID part, or the state becoming REJECT or INVALID;
+while that lasts there is another one every ``repeat`` seconds. What happens while an event is being gathered belongs to
+it. Beyond ``max_per_minute`` events are not kept; the next one that is says how many (``suppressed``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.errors import OptionError
+from edgecnn.runtime.address import Address
+from edgecnn.runtime.loop.event import Event, Moment, Origin, moment_of
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.record import alarm
+from edgecnn.runtime.sinks import Sink, SinkContext
+from edgecnn.runtime.sinks._shelf import Shelf
+from edgecnn.vision.results import Verdict
+
+EXAMPLE = "recorder:events"
+_MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is kept.
+
+    Attributes:
+        before: Seconds before an event.
+        after: Seconds after it.
+        memory: Bytes of pictures in memory.
+        per_minute: Events in any minute.
+        repeat: Seconds after which a state that lasts is an event again.
+    """
+
+    before: float = 1.0
+    after: float = 0.5
+    memory: int = 64_000_000
+    per_minute: int = 30
+    repeat: float = 60.0
+
+
+def sink(address: Address, context: SinkContext) -> Sink:
+    """Return a sink that records; see this file's docstring.
+
+    Raises:
+        OptionError: If there is no folder, or an option is wrong.
+        SinkError: If the folder cannot be made, or another process records to it.
+    """
+    if not address.path or address.host:
+        raise OptionError(f"{address}: expected a folder behind 'recorder:', for example {EXAMPLE}")
+    options = address.options()
+    limits = Limits(
+        options.number("before", 1, 0, 60),
+        options.number("after", 0.5, 0, 60),
+        int(options.number("memory_mb", 64, 0.001, 1e5) * 1e6),
+        options.integer("max_per_minute", 30, 1, 1000),
+        options.number("repeat", 60, 1, 1e6),
+    )
+    budget = int(options.number("budget_mb", 1000, 0.001, 1e9) * 1e6)
+    options.done()
+    origin = Origin(context.manifest, context.engine, context.source, context.rules)
+    return Recorder(Shelf(Path(address.path), budget), limits, origin, context.parts)
+
+
+class Recorder:
+    """Keeps the last moments in memory, and writes them when something happens."""
+
+    every_turn = True
+    images = True
+
+    def __init__(self, shelf: Shelf, limits: Limits, origin: Origin, parts: bool) -> None:
+        self._shelf, self._limits, self._origin, self._parts = shelf, limits, origin, parts
+        self._ring: deque[Moment] = deque()
+        self._held = 0
+        self._worst: Observation | None = None
+        self._open: tuple[Verdict, Observation] | None = None
+        self._times: deque[float] = deque(maxlen=limits.per_minute)
+        self._suppressed = 0
+
+    def send(self, observation: Observation) -> None:
+        """Keep a moment; begin an event, or write the one that is complete with it."""
+        full = self._keep(moment_of(observation))
+        if self._open is None:
+            self._remember(observation)
+            self._begin(observation)
+        if self._open is not None and (full or self._is_over(observation.captured)):
+            self._write()
+
+    def idle(self) -> None:
+        """Write an event that no further frame completes."""
+        if self._open is not None and self._is_over(time.monotonic()):
+            self._write()
+
+    def close(self) -> None:
+        """Write an event that was begun, and let go of the folder."""
+        try:
+            if self._open is not None:
+                self._write()
+        finally:
+            self._shelf.close()
+
+    def _keep(self, moment: Moment) -> bool:
+        """Add a moment to the ring; return whether an event must end because memory does.
+
+        The oldest moments go: those that are too old to be before an event, and without an event those that memory has
+        no room for.
+        """
+        self._ring.append(moment)
+        self._held += moment.size
+        full = self._held > self._limits.memory
+        if self._open is None:
+            oldest = moment.captured - self._limits.before
+            while len(self._ring) > 1 and (self._ring[0].captured < oldest or self._held > self._limits.memory):
+                self._held -= self._ring.popleft().size
+        return full
+
+    def _remember(self, observation: Observation) -> None:
+        """Keep the worst of the last frames: when a part is judged, it may have left the picture."""
+        if observation.verdict not in (Verdict.REJECT, Verdict.INVALID) or observation.image is None:
+            return
+        worst = self._worst
+        old = worst is None or observation.captured - worst.captured > self._limits.before
+        if worst is None or old or (observation.score or 0.0) >= (worst.score or 0.0):
+            self._worst = observation
+
+    def _begin(self, observation: Observation) -> None:
+        """Begin an event if there is one and it may be kept."""
+        now = observation.captured
+        verdict = alarm(observation, self._parts) or self._lasting(observation)
+        if verdict is None:
+            return
+        if len(self._times) == self._limits.per_minute and now - self._times[0] < _MINUTE:
+            self._suppressed += 1
+            return
+        self._times.append(now)
+        self._open = verdict, observation
+
+    def _lasting(self, observation: Observation) -> Verdict | None:
+        """Return a state that is bad for so long that it is an event again; without a frame there is nothing new."""
+        state = observation.state
+        if observation.image is None:
+            return None
+        bad = state is Verdict.INVALID or (state is Verdict.REJECT and not self._parts)
+        due = not self._times or observation.captured - self._times[-1] >= self._limits.repeat
+        return state if bad and due else None
+
+    def _is_over(self, now: float) -> bool:
+        return self._open is not None and now - self._open[1].captured >= self._limits.after
+
+    def _write(self) -> None:
+        """Write the open event.
+
+        Raises:
+            SinkError: If there is no room for it; it is lost then.
+        """
+        assert self._open is not None
+        verdict, trigger = self._open
+        event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
+        self._open, self._worst = None, None
+        self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))
+        self._suppressed = 0
+
+    def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
+        """Return the frame to show."""
+        worst = self._worst
+        return trigger if worst is None or worst.verdict is not verdict else worst

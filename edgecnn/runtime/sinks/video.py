@@ -1,0 +1,118 @@
+"""``video:PATH``: what was seen and decided, as a video to look at.
+
+``.mp4`` (MPEG-4) plays in players; ``.webm`` (VP8) in browsers too, for ten times the work; ``.avi`` (MJPEG) keeps
+pictures sharp. It plays in real time: what comes faster is left out, pauses of up to a second are kept. Frames of
+another size are brought to that of the first. The file appears under its name when it is complete.
+
+Options: ``width`` (640) of the pictures at most, ``fps`` (15), ``max_mb`` (200) after which it ends.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.errors import OptionError, SinkError
+from edgecnn.runtime.address import Address
+from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.painter import Painter
+from edgecnn.runtime.sinks import SinkContext
+
+Image = npt.NDArray[np.uint8]
+
+EXAMPLE = "video:watched.mp4?width=640"
+CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
+LONGEST_PAUSE = 1.0
+"""Seconds of a pause that the video keeps."""
+_MEGABYTE = 1 << 20
+
+
+class VideoSink:
+    """Writes a video; see the module."""
+
+    every_turn = True
+    images = True
+
+    def __init__(self, path: Path, painter: Painter, fps: float, largest: int) -> None:
+        self._path, self._painter, self._fps, self._largest = path, painter, fps, largest
+        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._begun = 0.0
+        self._written = 0
+        self._done = False
+
+    def send(self, observation: Observation) -> None:
+        """Draw and write one turn if it is due; those without a frame are left out.
+
+        Raises:
+            SinkError: If the video cannot be written.
+        """
+        if observation.image is None or self._done or not (count := self._due(observation.timestamp)):
+            return
+        picture = self._painter(observation)
+        if self._writer is None:
+            self._writer = self._opened(picture)
+        fitted = cv2.resize(picture, self._size)
+        for _ in range(count):
+            self._writer.write(fitted)
+        self._written += count
+        if self._partial.stat().st_size > self._largest:
+            self.close()
+
+    def _due(self, timestamp: float) -> int:
+        """Return how many pictures are due now: 0 if this one comes too soon, several behind a pause."""
+        if not self._written:
+            self._begun = timestamp
+            return 1
+        due = int((timestamp - self._begun) * self._fps) + 1 - self._written
+        longest = max(1, int(self._fps * LONGEST_PAUSE))
+        if not 0 <= due <= longest:
+            # A long pause, or a clock that was set back: go on from here.
+            due = min(max(due, 1), longest)
+            self._begun = timestamp - (self._written + due - 1) / self._fps
+        return due
+
+    def idle(self) -> None:
+        """Nothing is due."""
+
+    def close(self) -> None:
+        """Complete the video and give it its name."""
+        if self._writer is None or self._done:
+            return
+        self._done = True
+        self._writer.release()
+        with suppress(OSError):
+            self._partial.replace(self._path)
+
+    def _opened(self, picture: Image) -> cv2.VideoWriter:
+        # Even sizes: video codecs halve the resolution of colour.
+        self._size = (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)
+        code = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix])
+        writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, code, self._fps, self._size)
+        if not writer.isOpened():
+            raise SinkError(f"{self._path}: this build of OpenCV cannot write it. Try another of {', '.join(CODECS)}.")
+        return writer
+
+
+def sink(address: Address, context: SinkContext) -> VideoSink:
+    """Return a sink for ``video:PATH``.
+
+    Raises:
+        OptionError: If the path's ending is none of those that can be written.
+        SinkError: If its folder does not exist.
+    """
+    options = address.options()
+    width, fps = options.integer("width", 640, 64, 7680), options.number("fps", 15, 1, 240)
+    largest = options.integer("max_mb", 200, 1, 100_000) * _MEGABYTE
+    options.done()
+    path = Path(address.path)
+    if path.suffix not in CODECS:
+        raise OptionError(f"{address}: a video ends in one of {', '.join(CODECS)}.")
+    if not path.parent.is_dir():
+        raise SinkError(f"{path.parent}: no such folder.")
+    return VideoSink(path, Painter(context.manifest, width), fps, largest)

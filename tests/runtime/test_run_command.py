@@ -1,0 +1,181 @@
+"""``edgecnn run`` and ``edgecnn replay`` on a small bundle, as a person or systemd calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgecnn.cli.app import main
+
+DEADLINE = 60.0
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(40, 220, (24, 24, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros_like(noise) if number == 3 else noise)
+    (folder / "4.png").write_bytes(b"no picture")
+    return folder
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def started(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgecnn.cli.app", "run", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+def test_a_folder(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "verdicts.jsonl"
+
+    assert run("run", defect_bundle, "--source", photos, "--sink", f"jsonl:{log}?every=turn", "--json") == 0
+
+    figures = json.loads(capsys.readouterr().out)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    turns = [line for line in lines if "verdict" in line]
+    assert figures["verdicts"]["INVALID"] == 2
+    assert figures["findings"] == {"black": 1, "unreadable": 1}
+    assert figures["turns"] == 6
+    assert [turn["verdict"] == "INVALID" for turn in turns] == [False, False, False, True, True, False]
+    assert [turn["name"] for turn in turns if turn["verdict"] != "INVALID"] == ["0.png", "1.png", "2.png", "5.png"]
+    assert [sink["lost"] for sink in figures["sinks"]] == [0]
+
+
+def test_what_people_see(defect_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", defect_bundle, "--source", photos, "--parts", "frame", "--frames", 5) == 0
+
+    shown = capsys.readouterr()
+    assert "INVALID" in shown.out
+    assert "part 4, 1 frame(s), 0 rejected, 1 invalid" in shown.out
+    assert "why INVALID" in shown.out
+    assert "5 turns in" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--source", "nowhere.mp4"), 2, "nowhere.mp4: no such file, folder or camera"),
+        (("--source", "{photos}", "--check", "frozn=off"), 2, "unknown check 'frozn'"),
+        (("--source", "{photos}", "--check", "shift=far"), 2, "--check shift=far: expected a number or off"),
+        (("--source", "{photos}", "--check", "black=2"), 2, "--check black=2: expected on or off"),
+        (("--source", "{photos}", "--serve", "8080x"), 2, "--serve expects HOST:PORT"),
+        (("--source", "{photos}", "--serve", "0.0.0.0:0"), 2, "EDGECNN_TOKEN"),
+        (("--source", "{photos}", "--parts", "gap"), 2, "a picture of the empty place go together"),
+        (("--source", "{photos}", "--self-test", "maybe"), 2, "self_test must be one of"),
+        (("--source", "{photos}", "--sink", "jsonl:x?evry=turn"), 2, "Did you mean 'every'"),
+        (("--source", "rtsp://${EDGECNN_NO_SUCH}@cam/1"), 2, "EDGECNN_NO_SUCH is not set"),
+    ],
+)
+def test_newcomers_mistakes(
+    defect_bundle: Path,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.delenv("EDGECNN_TOKEN", raising=False)
+    filled = [argument.replace("{photos}", str(photos)) for argument in arguments]
+
+    assert run("run", defect_bundle, *filled) == code
+
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert message in shown
+
+
+def test_sigterm_ends_it_cleanly_and_systemd_is_told(defect_bundle: Path, tmp_path: Path) -> None:
+    log = tmp_path / "verdicts.jsonl"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(DEADLINE)
+        source = ("--source", "conveyor:?fps=20&size=64x64", "--sink", f"jsonl:{log}")
+        process = started(defect_bundle, *source, "--json", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        told = [manager.recv(1000).decode() for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=DEADLINE)
+        while not told[-1].startswith("STOPPING"):
+            told.append(manager.recv(1000).decode())
+
+    assert process.returncode == 0, err
+    assert told[0].startswith("READY=1\nSTATUS=watching conveyor:")
+    assert told[1:4] == ["WATCHDOG=1"] * 3
+    assert json.loads(out)["turns"] > 0
+    assert log.read_text().endswith("}\n")
+
+
+def test_ctrl_c_has_its_exit_code(defect_bundle: Path) -> None:
+    process = started(defect_bundle, "--source", "conveyor:?fps=20&size=64x64", "--every", "frame")
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+    reader.start()
+    _until(lambda: bool(lines), "the first event")
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(DEADLINE) == 130
+    reader.join(DEADLINE)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_a_stuck_engine_ends_the_process(defect_bundle: Path, tmp_path: Path) -> None:
+    script = f"""
+import sys, time
+from edgecnn.runtime.engines.reference import ReferenceEngine
+ran = []
+def run(self, arrays, real=ReferenceEngine.run):
+    ran.append(1)
+    time.sleep(1000 if len(ran) > 20 else 0)
+    return real(self, arrays)
+ReferenceEngine.run = run
+from edgecnn.cli.app import main
+sys.exit(main(["run", {str(defect_bundle)!r}, "--engine", "reference", "--stuck", "1",
+               "--source", "conveyor:?fps=20&size=64x64", "--sink", "jsonl:{tmp_path}/log.jsonl"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+    assert done.returncode == 6
+    assert "stuck: no sign of life for" in done.stderr
+    last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()][-1]
+    assert (last["verdict"], [finding["kind"] for finding in last["findings"]]) == ("INVALID", ["stuck"])
+
+
+def test_replay(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", defect_bundle, "--source", photos, "--sink", f"recorder:{tmp_path / 'events'}") == 0
+    event = next((tmp_path / "events").iterdir())
+
+    assert run("replay", event, defect_bundle) == 0
+    assert "compared whole" in capsys.readouterr().err
+    record = json.loads((event / "event.json").read_text())
+    next(moment for moment in record["moments"] if moment["score"])["score"] = 0.5
+    (event / "event.json").write_text(json.dumps(record))
+    assert run("replay", event, defect_bundle) == 1
+    assert "differs: score" in capsys.readouterr().out
+    assert run("replay", photos, defect_bundle) == 4
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.02)
