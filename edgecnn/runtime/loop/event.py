@@ -25,9 +25,8 @@ from edgecnn.integer_graph import write_npz
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.painter import Painter
 from edgecnn.runtime.loop.record import Record, as_record, digest, time_text
-from edgecnn.vision.draw import overlay
-from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.results import Verdict
 
 Image = npt.NDArray[np.uint8]
@@ -142,7 +141,7 @@ class Event:
         if self.decided.image is not None:
             picture = _visible(self.decided.image)
             (folder / FRAME).write_bytes(_jpeg(picture))
-            (folder / OVERLAY).write_bytes(_jpeg(_annotated(picture, self.decided, origin.manifest)))
+            (folder / OVERLAY).write_bytes(_jpeg(Painter(origin.manifest, picture.shape[1])(self.decided)))
         (folder / EVENT).write_text(json.dumps(self.record(origin), indent=1, allow_nan=False) + "\n", encoding="ascii")
 
 
@@ -210,14 +209,6 @@ def _preview(image: Image) -> Image:
 def _visible(image: Image) -> Image:
     """Return what can be shown of a frame: of many channels only the first."""
     return np.ascontiguousarray(image[:, :, 0]) if image.ndim == 3 and image.shape[2] != 3 else image
-
-
-def _annotated(picture: Image, observation: Observation, manifest: Manifest) -> Image:
-    decision = None if observation.result is None else observation.result.decision
-    geometry = Preprocess.for_input(manifest.input).geometry(picture.shape[0], picture.shape[1])
-    threshold = manifest.thresholds.get(observation.label or "")
-    verdict, findings = observation.verdict, observation.findings
-    return overlay(picture, verdict, decision, findings, geometry=geometry, threshold=threshold)
 
 
 def _jpeg(image: Image) -> bytes:

@@ -48,6 +48,8 @@ class Painter:
         )
 
     def _fitted(self, frame: Image) -> Image:
+        # Of frames with many channels the first is shown.
+        frame = frame if frame.ndim == 2 or frame.shape[2] in (1, 3) else np.ascontiguousarray(frame[:, :, 0])
         height, width = frame.shape[:2]
         if width <= self._width:
             return frame

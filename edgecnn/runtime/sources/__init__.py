@@ -7,7 +7,8 @@ A kind is one file in this package. It has
 - ``EXAMPLE``: an address, for people;
 - ``source(address) -> Source``: checks the address, opens nothing.
 
-The file imports what it needs beyond numpy and OpenCV inside ``Source.open``, and says what to install.
+The file imports what it needs beyond numpy and OpenCV inside ``Source.open``, and says what to install. Files that
+start with an underscore are no kinds; several kinds use them.
 """
 
 from __future__ import annotations

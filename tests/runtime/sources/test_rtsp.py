@@ -1,0 +1,124 @@
+"""RTSP cameras: a real server process on loopback that is killed, frozen, and started again."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecnn.errors import OptionError, SourceError
+from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, rtsp
+from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
+from tests.servers.rtsp import RtspServer, byte_stream, require_rtsp
+
+pytest.importorskip("av")
+
+
+@pytest.fixture
+def server() -> Iterator[RtspServer]:
+    require_rtsp()
+    with RtspServer() as running:
+        yield running
+
+
+def test_killed_changed_and_started_again(server: RtspServer) -> None:
+    source = opened(server.url)
+    frames = [next_frame(source).image for _ in range(5)]
+    server.kill()
+    with pytest.raises(SourceError, match=r"ended the stream|broke off"):
+        read_on(source)
+    source.close()
+    with pytest.raises(SourceError, match="Connection refused"):
+        source.open()
+    server.size = (400, 304)
+    server.start()
+    source.open()
+    changed = next_frame(source).image
+    source.close()
+    source.close()
+
+    assert {frame.shape for frame in frames} == {(240, 320, 3)}
+    assert any(not np.array_equal(frames[0], frame) for frame in frames[1:])
+    assert changed.shape == (304, 400, 3)
+
+
+@pytest.mark.parametrize("seconds", [0.8, pytest.param(None, marks=pytest.mark.slow)])
+def test_a_frozen_server_is_noticed_and_taken_up_again(
+    server: RtspServer, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seconds:
+        monkeypatch.setattr(rtsp, "READ_SECONDS", seconds)
+        monkeypatch.setattr(rtsp, "OPEN_SECONDS", seconds)
+    source = opened(server.url)
+    next_frame(source)
+    server.freeze()
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=f"no picture within {seconds or 3:g} s"):
+        read_on(source)
+    noticed = time.monotonic() - started
+    source.close()
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=f"no answer within {seconds or 2:g} s"):
+        source.open()
+    refused = time.monotonic() - started
+    server.thaw()
+    monkeypatch.undo()
+    source.open()
+    frame = next_frame(source)
+    source.close()
+
+    assert noticed < (seconds or READ_SECONDS) + 1
+    assert refused < (seconds or OPEN_SECONDS) + 1
+    assert frame.image.shape == (240, 320, 3)
+
+
+def test_frames_that_waited_are_passed_over(server: RtspServer) -> None:
+    source = opened(server.url)
+    for _ in range(25):
+        next_frame(source)
+    time.sleep(1.5)
+    next_frame(source)
+    started = time.monotonic()
+    for _ in range(12):
+        next_frame(source)
+    source.close()
+
+    # 37 frames were waiting. Had they been given, twelve of them would have come at once instead of 25 a second.
+    assert time.monotonic() - started > 0.2
+
+
+@pytest.mark.data
+def test_a_real_video_in_the_right_colours(data_dir: Path, tmp_path: Path) -> None:
+    require_rtsp()
+    clip = data_dir / "video" / "road-solidWhiteRight.mp4"
+    with RtspServer(byte_stream(clip, tmp_path / "road.h264", 30)) as server:
+        source = opened(server.url)
+        frame = read_until(source, lambda frame: frame.image.shape == (540, 960, 3)).image
+        source.close()
+    expected = next_frame(opened(str(clip))).image
+
+    assert np.abs(frame.mean((0, 1)) - expected.mean((0, 1))).max() < 6
+
+
+def test_secrets_are_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_PASSWORD", "very-secret")
+    with pytest.raises(SourceError) as raised:
+        made("rtsp://line:${CAMERA_PASSWORD}@127.0.0.1:9/camera?token=${CAMERA_PASSWORD}").open()
+
+    told = "".join(traceback.format_exception(raised.value))
+    assert "very-secret" not in told
+    assert "rtsp://***@127.0.0.1:9/camera" in told
+
+
+def test_an_address_without_a_host() -> None:
+    with pytest.raises(OptionError, match="expected a host"):
+        made("rtsp:camera")
+
+
+def test_reading_before_opening() -> None:
+    with pytest.raises(SourceError, match="not open"):
+        made("rtsp://127.0.0.1:9/camera").read()

@@ -1,0 +1,234 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from edgecnn.runtime.loop.observation import Observation, Part
+from edgecnn.runtime.web.page import Page
+from edgecnn.vision.results import Decision, Finding, Result, Verdict
+from tests.runtime.web.browser import PROGRAM, Browser
+from tests.runtime.web.conftest import Line, port_of
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
+
+Serve = Callable[..., Page]
+LIVE, LOST = "document.body.dataset.link === 'live'", "document.body.dataset.link === 'lost'"
+TOKEN = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(shared: Browser) -> Iterator[Browser]:
+    """The browser, with nothing open and nothing reported."""
+    shared.look(1280, 800)
+    yield shared
+    shared.open("about:blank")
+    shared.wait("location.href === 'about:blank'")
+    shared.events.clear()
+
+
+@pytest.fixture
+def feed() -> Iterator[Callable[[Page, Callable[[], Observation]], None]]:
+    """Return a function that gives a page observations until the test ends."""
+    stopping = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def start(page: Page, make: Callable[[], Observation]) -> None:
+        def work() -> None:
+            while not stopping.wait(0.05):
+                page.send(make())
+
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+
+    yield start
+    stopping.set()
+    for thread in threads:
+        thread.join()
+
+
+def show(browser: Browser, page: Page) -> None:
+    browser.open(page.url)
+    browser.wait(LIVE)
+
+
+def test_verdicts_are_shown_by_word_symbol_and_reason(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    page.send(line.see(Verdict.PASS, 0.2))
+    show(browser, page)
+    assert browser.text("#word") == "PASS"
+    assert browser.text("#value") == "0.20"
+    assert browser.text("#limit") == "rejects from 0.50 on"
+    visible = (
+        "[...document.querySelectorAll('.symbol path')].filter(e => getComputedStyle(e).display !== 'none').length"
+    )
+    assert browser.value(visible) == 1
+    page.send(line.see(Verdict.REJECT, 0.9))
+    browser.wait("document.getElementById('word').textContent === 'REJECT'")
+    assert browser.value("getComputedStyle(document.getElementById('verdict')).backgroundColor") == "rgb(196, 24, 32)"
+    page.send(line.see(Verdict.INVALID))
+    browser.wait("document.getElementById('word').textContent === 'INVALID'")
+    assert browser.text("#why") == "the picture is almost black: mean 2 of 255"
+    # What a screen reader says.
+    assert browser.text("#spoken") == "INVALID. the picture is almost black: mean 2 of 255"
+    assert browser.value("document.title").startswith("INVALID")
+    assert browser.complaints() == []
+
+
+def test_figures_plots_health_and_the_picture_are_shown(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    page.send(line.see(Verdict.PASS))
+    show(browser, page)
+    shown = {name: browser.text(f"#{name}") for name in ("pass", "reject", "invalid", "frames", "dropped", "uptime")}
+    assert shown == {
+        "pass": "90",
+        "reject": "8",
+        "invalid": "2",
+        "frames": "1,234",
+        "dropped": "34",
+        "uptime": "2h 1m",
+    }
+    assert "lost 200" in browser.text("#health")
+    assert "the broker does not answer" in browser.text("#health")
+    assert browser.text("#problems") == "✕ 1 problem"
+    assert browser.text("#age-text") == "median 5 ms, 99 % 19 ms"
+    assert browser.value("document.querySelectorAll('#age rect').length") == 13
+    browser.wait("document.getElementById('picture').naturalWidth === 480")
+
+
+def test_the_picture_and_the_turn_move_on(
+    browser: Browser, serve: Serve, line: Line, feed: Callable[..., None]
+) -> None:
+    page = serve()
+    feed(page, lambda: line.see(Verdict.PASS))
+    show(browser, page)
+    browser.wait("document.getElementById('picture').src")
+    first = browser.value("document.getElementById('picture').src")
+    browser.wait(f"document.getElementById('picture').src !== '{first}'")
+    turn = browser.text("#caption")
+    browser.wait(f"document.getElementById('caption').textContent !== '{turn}'")
+    assert browser.complaints() == []
+
+
+def test_the_browser_asks_nobody_else_for_anything(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    page.send(line.see(Verdict.PASS))
+    page.send(line.see(Verdict.REJECT))
+    show(browser, page)
+    browser.wait("document.querySelector('#strip img')?.complete")
+    asked = {url.removeprefix("blob:") for url in browser.requests()}
+    assert len(asked) > 6
+    assert [url for url in asked if not url.startswith(page.url)] == []
+
+
+def test_a_page_without_a_server_says_so_and_comes_back(
+    browser: Browser, serve: Serve, line: Line, feed: Callable[..., None]
+) -> None:
+    page = serve()
+    page.send(line.see(Verdict.PASS))
+    show(browser, page)
+    port = port_of(page)
+    page.close()
+    browser.wait(LOST)
+    assert "No connection since" in browser.text("#alarm")
+    assert browser.text("#word") == "NO CONNECTION"
+    assert browser.text("#why") == "Last known: PASS"
+    assert browser.value("getComputedStyle(document.getElementById('live')).filter") == "grayscale(1)"
+    assert browser.value("getComputedStyle(document.getElementById('verdict')).backgroundColor") != "rgb(18, 128, 74)"
+    again = serve(port=port)
+    feed(again, lambda: line.see(Verdict.REJECT, 0.9))
+    browser.wait(LIVE)
+    browser.wait("document.getElementById('word').textContent === 'REJECT'")
+    assert browser.value("document.getElementById('alarm').hidden") is True
+
+
+def test_a_server_whose_loop_is_silent_is_no_good_news(
+    browser: Browser, serve: Serve, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = serve()
+    page.send(line.see(Verdict.PASS))
+    monkeypatch.setattr(page, "_silence", lambda: 60.0)
+    browser.open(page.url)
+    browser.wait("document.body.dataset.link === 'silent'")
+    assert browser.text("#word") == "NO NEWS"
+    assert browser.text("#alarm").startswith("No news from the loop since")
+
+
+def test_what_comes_from_elsewhere_is_only_ever_text(browser: Browser, serve: Serve, line: Line) -> None:
+    evil = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
+    page = serve()
+    line.figures = replace(line.figures, source_error=evil, findings={evil: 3})
+    observation = line.see(Verdict.REJECT)
+    result = Result(Decision(evil, 0.9, {}, Verdict.REJECT), ())
+    page.send(replace(observation, name=evil, result=result))
+    page.send(replace(line.see(Verdict.INVALID), findings=(Finding(evil, evil),)))
+    show(browser, page)
+    browser.wait("document.querySelectorAll('#strip li').length === 2")
+    assert evil in browser.text("#why")
+    assert browser.value("document.querySelectorAll('img[src=x], main script').length") == 0
+    assert "owned" not in browser.value("document.title").replace(evil, "")
+    assert browser.complaints() == []
+
+
+def test_events_open_and_close_by_keyboard(browser: Browser, serve: Serve, line: Line) -> None:
+    line.parts = True
+    page = serve()
+    for number, verdict in enumerate((Verdict.REJECT, Verdict.PASS), 1):
+        page.send(line.see(verdict, 0.7, Part(number, verdict, 5, 4, 0, 0.7)))
+    show(browser, page)
+    browser.wait("document.querySelectorAll('#strip button').length === 2")
+    assert browser.text("#strip li:nth-child(2)").split("\n")[0].startswith("REJECT")
+    browser.value("document.querySelectorAll('#strip button')[0].focus()")
+    press(browser, "Enter", "\r")
+    browser.wait("document.getElementById('large').open")
+    assert "part 2" in browser.text("#large-title")
+    press(browser, "ArrowRight")
+    browser.wait("document.getElementById('large-title').textContent.includes('part 1')")
+    assert browser.text("#large-why") == "4 of 5 frames rejected"
+    browser.wait("document.getElementById('large-picture').naturalWidth === 480")
+    press(browser, "Escape")
+    browser.wait("!document.getElementById('large').open")
+
+
+def press(browser: Browser, key: str, text: str = "") -> None:
+    """Press and release a key."""
+    code = {"Enter": 13, "ArrowRight": 39, "Escape": 27}[key]
+    named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+    browser.call("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
+    browser.call("Input.dispatchKeyEvent", type="keyUp", **named)
+
+
+def test_nothing_sticks_out_at_the_side(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    long = "rtsp://***@a-camera-with-a-very-long-name.factory.example.com/stream/main?profile=high"
+    line.figures = replace(line.figures, source_error=f"{long}: no answer", frames=987_654_321)
+    page.send(line.see(Verdict.INVALID))
+    show(browser, page)
+    for width in (320, 360, 390, 768, 1280):
+        browser.look(width, 800, mobile=width < 500)
+        browser.wait(f"innerWidth === {width}")
+        assert browser.value("document.documentElement.scrollWidth") <= width
+        assert browser.value("document.getElementById('verdict').getBoundingClientRect().top") < 200
+
+
+def test_a_browser_is_let_in_by_the_token_once(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve(token=TOKEN)
+    page.send(line.see(Verdict.PASS))
+    browser.open(page.url)
+    browser.wait("document.body?.textContent.includes('?token=')")
+    browser.open(f"{page.url}?token={TOKEN.replace(' ', '+')}")
+    browser.wait(LIVE)
+    assert browser.value("location.search") == ""
+    assert browser.value("document.cookie") == ""
+    browser.open(page.url)
+    browser.wait(LIVE)
