@@ -10,10 +10,7 @@ from __future__ import annotations
 import sys
 
 import edgecnn
-from edgecnn.runtime.loop.judge import Rules
-from edgecnn.runtime.loop.loop import LoopSettings
-from edgecnn.runtime.loop.parts import PartSettings
-from edgecnn.vision.results import Verdict
+from edgecnn import LoopSettings, PartSettings, Rules, Verdict
 
 
 def main(bundle: str, source: str) -> int:
@@ -21,7 +18,7 @@ def main(bundle: str, source: str) -> int:
     rules = Rules(parts=PartSettings(reject=2, window=3))
     rejected = 0
     with edgecnn.load(bundle, self_test="exact") as model:
-        for seen in model.watch(source, sinks=["jsonl:-"], settings=LoopSettings(rules=rules)):
+        for seen in model.watch(source, sinks=["jsonl:verdicts.jsonl"], settings=LoopSettings(rules=rules)):
             if not seen.changed:
                 continue
             if seen.state is Verdict.REJECT:

@@ -52,5 +52,7 @@ def test_the_device_core_is_light(project: dict[str, Any]) -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(edgecnn.__all__) == ["__version__", "errors", "load"]
+    settings = ["HealthSettings", "LoopSettings", "PartSettings", "Rules"]
+    assert sorted(edgecnn.__all__) == [*settings, "Verdict", "__version__", "errors", "load"]
     assert dir(edgecnn) == sorted(edgecnn.__all__)
+    assert [getattr(edgecnn, name).__name__ for name in settings] == settings

@@ -12,17 +12,22 @@ from edgecnn.cli.app import command_names
 from edgecnn.ops import op_file
 from edgecnn.profile import load_target, targets
 from edgecnn.recipe import load_recipe, recipes
+from edgecnn.runtime.address import Address
 
 OPS = plugins.discover("edgecnn.ops")
 ENGINES = plugins.discover("edgecnn.runtime.engines")
 OBSERVERS = plugins.discover("edgecnn.quant.observers")
 TASKS = plugins.discover("edgecnn.vision.tasks")
+SOURCES = plugins.discover("edgecnn.runtime.sources")
+SINKS = plugins.discover("edgecnn.runtime.sinks")
 
 
 def test_there_is_something_to_walk_over() -> None:
     assert {"conv", "gemm", "add", "concat", "max_pool", "resize", "sigmoid", "arg_max"} <= set(OPS)
     assert {"litert", "onnxruntime", "openvino", "reference"} <= set(ENGINES)
     assert {"doctor", "targets"} <= set(command_names())
+    assert {"camera", "rtsp", "http", "video", "folder", "conveyor"} <= set(SOURCES)
+    assert {"jsonl", "mqtt", "webhook", "modbus", "gpio", "recorder", "prometheus", "video"} <= set(SINKS)
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -65,6 +70,26 @@ def test_task(name: str) -> None:
 
     assert module.__doc__
     assert list(inspect.signature(module.decode).parameters) == ["outputs", "manifest"]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_source(name: str) -> None:
+    module = plugins.load("edgecnn.runtime.sources", name)
+
+    assert module.__doc__
+    assert isinstance(module.LIVE, bool)
+    assert list(inspect.signature(module.source).parameters) == ["address"]
+    source = module.source(Address.parse(module.EXAMPLE))
+    assert [name for name in ("open", "read", "close") if not callable(getattr(source, name))] == []
+
+
+@pytest.mark.parametrize("name", SINKS)
+def test_sink(name: str) -> None:
+    module = plugins.load("edgecnn.runtime.sinks", name)
+
+    assert module.__doc__
+    assert Address.parse(module.EXAMPLE).scheme.removesuffix("s") == name.removesuffix("s")
+    assert list(inspect.signature(module.sink).parameters) == ["address", "context"]
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

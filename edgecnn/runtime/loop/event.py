@@ -34,6 +34,8 @@ Image = npt.NDArray[np.uint8]
 SCHEMA = 1
 EVENT, FRAMES, FRAME, OVERLAY, CLIP = "event.json", "frames.npz", "frame.jpg", "overlay.jpg", "clip.webm"
 PREVIEW_WIDTH = 480
+RECORD_BYTES = 4096
+"""What a moment's record takes in memory, about."""
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 _SLOWEST, _FASTEST = 1.0, 60.0
 # The header of OpenCV's Matroska files made that of WebM, which browsers want to see: another document type, and a
@@ -59,8 +61,8 @@ class Moment:
 
     @property
     def size(self) -> int:
-        """Bytes of its pictures."""
-        return sum(0 if picture is None else picture.nbytes for picture in (self.tensor, self.preview))
+        """Bytes that it takes, about: its pictures and its record."""
+        return RECORD_BYTES + sum(0 if picture is None else picture.nbytes for picture in (self.tensor, self.preview))
 
 
 @dataclass(frozen=True)

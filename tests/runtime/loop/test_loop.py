@@ -150,7 +150,7 @@ def test_an_engine_that_fails_once_is_invalid_and_one_that_keeps_failing_ends_th
 def test_a_stuck_engine_is_said_to_the_sinks_by_the_watchdog(model: Model) -> None:
     stuck: list[float] = []
     sink = ListSink(every_turn=False)
-    settings = LoopSettings(stuck=0.3, stale=DEADLINE, on_stuck=stuck.append)
+    settings = LoopSettings(stuck=1.5, stale=DEADLINE, on_stuck=stuck.append)
     with model.watch(ScriptedSource([shown(GOOD), shown(GOOD), pause(0.01), shown(GOOD)]), settings=settings) as loop:
         loop.add("list", sink)
         next(loop)
@@ -168,7 +168,7 @@ def test_a_stuck_engine_is_said_to_the_sinks_by_the_watchdog(model: Model) -> No
         (Verdict.INVALID, ["stuck"]),
         (Verdict.PASS, []),
     ]
-    assert stuck[0] > 0.3
+    assert stuck[0] > 1.5
 
 
 def test_parts_between_gaps(model: Model) -> None:
