@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,10 @@ def test_inspect_parts(project_root: Path, defect_bundle: Path, tmp_path: Path) 
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), frame)
     command = [sys.executable, str(project_root / "examples" / "inspect_parts.py"), str(defect_bundle), str(tmp_path)]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
 
     assert done.stdout == "1 times rejected\n"
     assert done.stderr.splitlines()[0].startswith("reject: scratch 0.")
