@@ -1,4 +1,5 @@
-# make demo   set up .venv once, export the built-in model for all targets, prove it, time it
+# make demo   set up .venv once, export the built-in model for all targets, prove it, time it, and inspect a drawn
+#             conveyor with it for some seconds; build/demo holds the clip and the recorded events
 # make test   set up .venv once, then format, lint, types, import contracts and tests
 # make clean  remove what these two made
 
@@ -9,6 +10,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO := build/demo-bundle
+WATCHED := build/demo
 TARGETS := rpi intel coral
 
 .PHONY: demo test all-tests format setup clean
@@ -18,6 +20,8 @@ demo: setup
 	$(BIN)/edgecnn export $(TARGETS:%=--target %) -o $(DEMO)
 	$(BIN)/edgecnn verify $(DEMO)
 	$(BIN)/edgecnn bench $(DEMO)
+	rm -rf $(WATCHED)
+	$(BIN)/edgecnn demo --headless --seconds 20 --output $(WATCHED)
 
 test: setup
 	$(BIN)/ruff format --check .

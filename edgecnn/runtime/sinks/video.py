@@ -9,7 +9,6 @@ Options: ``width`` (640) of the pictures at most, ``fps`` (15), ``max_mb`` (200)
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -28,6 +27,8 @@ EXAMPLE = "video:watched.mp4?width=640"
 CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
 LONGEST_PAUSE = 1.0
 """Seconds of a pause that the video keeps."""
+ROUNDING = 1e-6
+"""Pictures that time stamps may be off by: 0.1 s is not quite 0.1 s."""
 _MEGABYTE = 1 << 20
 
 
@@ -69,7 +70,7 @@ class VideoSink:
         if not self._written:
             self._begun = timestamp
             return 1
-        due = int((timestamp - self._begun) * self._fps) + 1 - self._written
+        due = int((timestamp - self._begun) * self._fps + ROUNDING) + 1 - self._written
         longest = max(1, int(self._fps * LONGEST_PAUSE))
         if not 0 <= due <= longest:
             # A long pause, or a clock that was set back: go on from here.
@@ -81,13 +82,23 @@ class VideoSink:
         """Nothing is due."""
 
     def close(self) -> None:
-        """Complete the video and give it its name."""
+        """Complete the video and give it its name.
+
+        Raises:
+            SinkError: If it is not whole, for want of room; then nothing is left of it.
+        """
         if self._writer is None or self._done:
             return
         self._done = True
         self._writer.release()
-        with suppress(OSError):
+        try:
+            # OpenCV does not say that the disk was full.
+            if not _is_whole(self._partial, self._written):
+                self._partial.unlink(missing_ok=True)
+                raise SinkError(f"{self._path}: the video is lost: it could not be written. Is the disk full?")
             self._partial.replace(self._path)
+        except OSError as error:
+            raise SinkError(f"{self._path}: the video is lost: {error.strerror}.") from error
 
     def _opened(self, picture: Image) -> cv2.VideoWriter:
         # Even sizes: video codecs halve the resolution of colour.
@@ -97,6 +108,16 @@ class VideoSink:
         if not writer.isOpened():
             raise SinkError(f"{self._path}: this build of OpenCV cannot write it. Try another of {', '.join(CODECS)}.")
         return writer
+
+
+def _is_whole(path: Path, pictures: int) -> bool:
+    """Tell whether the end of a video of so many pictures can be read."""
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    try:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, pictures - 1)
+        return bool(capture.isOpened() and capture.read()[0])
+    finally:
+        capture.release()
 
 
 def sink(address: Address, context: SinkContext) -> VideoSink:

@@ -1,0 +1,41 @@
+"""``edgecnn demo``: what it says and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edgecnn.cli.app import main
+
+
+def test_a_given_bundle(defect_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "conveyor:?fps=60&parts=4&faults=black&size=160x120"
+    line = ["demo", str(defect_bundle), "--headless", "--seconds", "12", "-o", str(tmp_path), "--source", source]
+
+    assert main(line) == 0
+
+    shown = capsys.readouterr()
+    assert "camera faults, in frames" in shown.out
+    faults = [line for line in shown.out.splitlines() if line.startswith("black")][-1].split()
+    assert (faults[1], faults[2]) == ("0", "0")
+    assert int(faults[3]) > 50
+    assert "written:" in shown.err
+    assert cv2.VideoCapture(str(tmp_path / "demo.mp4")).read()[0]
+    events = [json.loads((folder / "event.json").read_text()) for folder in (tmp_path / "events").glob("*-INVALID")]
+    assert events
+
+
+@pytest.mark.slow
+def test_the_built_in_model_on_its_conveyor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "conveyor:?fps=30&defects=0.4&parts=2"
+    assert main(["demo", "--headless", "--seconds", "30", "-o", str(tmp_path), "--source", source]) == 0
+
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    parts = {row[0]: [int(count) for count in row[1:]] for row in rows if row and row[0] in ("good", "pit", "crack")}
+    passed, rejected, invalid = parts["good"]
+    assert passed > 10 * (rejected + invalid)
+    event = next((tmp_path / "events").glob("*-REJECT"))
+    assert main(["replay", str(event), str(tmp_path / "bundle")]) == 0
