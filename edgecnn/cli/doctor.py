@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 EXAMPLES = ("edgecnn doctor", "edgecnn doctor --json")
 
 CORE = ("numpy", "opencv-python-headless")
+LOOP = {
+    "av": ("rtsp", "rtsp:// cameras"),
+    "paho-mqtt": ("mqtt", "mqtt: sinks"),
+    "pymodbus": ("modbus", "modbus: sinks"),
+    "gpiozero": ("gpio", "gpio: sinks"),
+    "prometheus-client": ("prometheus", "prometheus: sinks"),
+    "starlette": ("serve", "the web page"),
+    "uvicorn": ("serve", "the web page"),
+}
+"""What the camera loop needs for one thing or another: distribution, extra and use."""
 DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "flatbuffers", "safetensors", "jinja2")
 NO_ENGINE = 6
 NO_VNNI = (
@@ -36,7 +46,7 @@ class Finding:
     """One thing that was looked for.
 
     Attributes:
-        group: ``"machine"``, ``"core"``, ``"engine"``, ``"coral"`` or ``"desk"``.
+        group: ``"machine"``, ``"core"``, ``"engine"``, ``"coral"``, ``"camera"``, ``"loop"`` or ``"desk"``.
         name: What was looked for.
         ok: Whether it is there and usable.
         found: Version, path or description; empty if there is none.
@@ -74,6 +84,8 @@ def examine() -> list[Finding]:
         *_packages("core", CORE, "edgecnn"),
         *_engines(),
         *_coral(),
+        *_cameras(),
+        *_loop(),
         *_packages("desk", DESK, "edgecnn[export]"),
     ]
 
@@ -111,6 +123,29 @@ def _packages(group: str, names: Iterable[str], requirement: str) -> list[Findin
         Finding(group, name, bool(number), number, "" if number else f"pip install '{requirement}'")
         for name, number in found.items()
     ]
+
+
+def _cameras() -> list[Finding]:
+    """List the cameras by the names that stay the same after a reboot."""
+    from edgecnn.runtime.sources.camera import devices
+
+    found = devices()
+    if not found:
+        return [Finding("camera", "V4L2", False, "", "no /dev/video*; only USB and CSI cameras would show here")]
+    return [Finding("camera", "V4L2", True, device, "name it by its link below /dev/v4l/by-id: numbers change") for device in found]
+
+
+def _loop() -> list[Finding]:
+    """Look for what single sources and sinks need; what nobody uses need not be there."""
+    found = {name: installed(name) for name in LOOP}
+    return [
+        Finding("loop", name, bool(number), number, f"for {LOOP[name][1]}" + _how_to_get(LOOP[name][0], number))
+        for name, number in found.items()
+    ]
+
+
+def _how_to_get(extra: str, number: str) -> str:
+    return "" if number else f": pip install 'edgecnn[{extra}]'"
 
 
 def _engines() -> list[Finding]:

@@ -46,7 +46,8 @@ def test_json_names_every_group(capsys: pytest.CaptureFixture[str]) -> None:
     code = app.main(["doctor", "--json"])
 
     document = json.loads(capsys.readouterr().out)
-    assert {item["group"] for item in document["findings"]} == {"machine", "core", "engine", "coral", "desk"}
+    groups = {item["group"] for item in document["findings"]}
+    assert groups == {"machine", "core", "engine", "coral", "camera", "loop", "desk"}
     assert code == (0 if document["engines"] else 6)
     assert {"onnxruntime", "openvino", "litert"} == {
         item["name"] for item in document["findings"] if item["group"] == "engine"
@@ -80,3 +81,12 @@ def test_an_engine_that_cannot_be_imported_is_not_usable(monkeypatch: pytest.Mon
     assert not finding.ok
     assert finding.found == "no-such-engine 9.9"
     assert "cannot be imported: No module named 'no_such_engine'" in finding.hint
+
+
+def test_what_the_loop_lacks_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda package: "" if package == "pymodbus" else "1.0")
+
+    found = {item.name: item for item in doctor._loop()}
+
+    assert (found["pymodbus"].ok, found["pymodbus"].hint) == (False, "for modbus: sinks: pip install 'edgecnn[modbus]'")
+    assert (found["av"].ok, found["av"].hint) == (True, "for rtsp:// cameras")
