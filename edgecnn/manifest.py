@@ -181,6 +181,8 @@ class Manifest:
         thresholds: Score from which a label rejects a part, by label.
         graph: File of the canonical integer graph.
         golden: File of the golden frames.
+        health: File that says what calibration frames look like, see `edgecnn.runtime.health.reference`; None where
+            the bundle does not say.
         files: Digest and size of every file but the manifest; filled in when the bundle is written.
 
     Raises:
@@ -197,6 +199,7 @@ class Manifest:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     graph: str = "graph.npz"
     golden: str = "golden.npz"
+    health: str | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -225,7 +228,8 @@ class Manifest:
 
     def needed_files(self) -> tuple[str, ...]:
         """Return the names of the files that this manifest speaks of, sorted."""
-        return tuple(sorted({self.graph, self.golden, *(name for engine in self.engines for name in engine.files)}))
+        named = [self.graph, self.golden, *(name for engine in self.engines for name in engine.files)]
+        return tuple(sorted({*named, *([] if self.health is None else [self.health])}))
 
     def dumps(self) -> str:
         """Return the manifest as JSON text, sealed with a digest of itself; equal manifests give equal text."""
@@ -311,6 +315,7 @@ def _read_manifest(fields: Fields) -> Manifest:
         thresholds=fields.floats("thresholds"),
         graph=fields.text("graph"),
         golden=fields.text("golden"),
+        health=fields.text("health") if "health" in fields.names() and not fields.is_null("health") else None,
         files={name: _read_file(files.child(name)) for name in files.names()},
     )
 

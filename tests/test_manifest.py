@@ -18,6 +18,7 @@ from edgecnn.manifest import (
     OutputContract,
     Provenance,
     Resize,
+    _seal,
     check_file_name,
 )
 from edgecnn.tensor import QuantParams, TensorSpec
@@ -142,3 +143,18 @@ def test_plain_file_names(name: str) -> None:
 def test_file_names_that_could_reach_outside(name: str) -> None:
     with pytest.raises(BundleError, match="bundle: "):
         check_file_name(name)
+
+
+def test_the_health_file_is_optional_and_old_manifests_know_nothing_of_it() -> None:
+    entry = FileEntry("a" * 64, 10)
+    whole = manifest(health="health.npz", files=FILES | {"health.npz": entry})
+    assert Manifest.loads(whole.dumps()) == whole
+    assert "health.npz" in whole.needed_files()
+    with pytest.raises(BundleError, match=r"does not list 'health.npz'"):
+        manifest(health="health.npz")
+    document = json.loads(manifest().dumps())
+    del document["health"], document["seal"]
+    text = json.dumps(document | {"seal": _seal(document)})
+    assert Manifest.loads(text) == manifest()
+    with pytest.raises(BundleError, match="'health' must be a string"):
+        Manifest.loads(edited(lambda changed: changed.update(health=3)))

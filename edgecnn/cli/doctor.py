@@ -132,7 +132,8 @@ def _cameras() -> list[Finding]:
     found = devices()
     if not found:
         return [Finding("camera", "V4L2", False, "", "no /dev/video*; only USB and CSI cameras would show here")]
-    return [Finding("camera", "V4L2", True, device, "name it by its link below /dev/v4l/by-id: numbers change") for device in found]
+    hint = "name it by its link below /dev/v4l/by-id: numbers change"
+    return [Finding("camera", "V4L2", True, device, hint) for device in found]
 
 
 def _loop() -> list[Finding]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError
+from edgecnn.runtime.health.reference import Gatherer
 from edgecnn.vision.frames import Frames, Skipped
 from edgecnn.vision.preprocess import Preprocess
 
@@ -18,9 +19,10 @@ GOLDEN_FRAMES = 8
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame at the model's size, and where its source stood when it came."""
+    """A frame at the model's size, the shape it had before, and where its source stood when it came."""
 
     frame: Frame
+    shape: tuple[int, ...]
     digest: str
     skipped: int
 
@@ -37,8 +39,9 @@ class Calibration:
         again: Whether there may be more than one walk.
 
     Attributes:
-        golden: The first frames of the last walk.
+        golden: The first frames. A walk that breaks off leaves those of the walks before it.
         digest: SHA-256 over the source's frames that the last walk read; see `Frames.digest`.
+        gatherer: Has looked at the frames of the last walk.
     """
 
     def __init__(self, source: Frames, preprocess: Preprocess, again: bool = False) -> None:
@@ -48,6 +51,7 @@ class Calibration:
         self._skipped = 0
         self.golden: list[Frame] = []
         self.digest = ""
+        self.gatherer = Gatherer(preprocess)
 
     @property
     def skipped(self) -> Sequence[Skipped]:
@@ -65,11 +69,12 @@ class Calibration:
         Raises:
             DataError: At the end, if not one frame could be read.
         """
-        self.golden, self._skipped = [], 0
+        self._skipped, self.gatherer = 0, Gatherer(self._preprocess)
         for number, seen in enumerate(self._fitted() if self._live is None else self._replayed(self._live), 1):
             self.digest, self._skipped = seen.digest, seen.skipped
-            if len(self.golden) < GOLDEN_FRAMES:
+            if len(self.golden) < number <= GOLDEN_FRAMES:
                 self.golden.append(seen.frame.copy())
+            self.gatherer.add(seen.frame, seen.shape)
             yield seen.frame
             if number == samples:
                 return
@@ -82,13 +87,13 @@ class Calibration:
             except DataError as error:
                 self._source.skip(name, str(error))
                 continue
-            yield _Seen(fitted, self._source.digest, len(self._source.skipped))
+            yield _Seen(fitted, frame.shape, self._source.digest, len(self._source.skipped))
 
     def _replayed(self, live: Iterator[_Seen]) -> Iterator[_Seen]:
         yield from self._kept
         for seen in live:
             # A copy: whoever makes the frames may use one buffer for all of them.
-            self._kept.append(_Seen(seen.frame.copy(), seen.digest, seen.skipped))
+            self._kept.append(_Seen(seen.frame.copy(), seen.shape, seen.digest, seen.skipped))
             yield self._kept[-1]
 
 

@@ -13,6 +13,7 @@ from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.runtime import engines
 
+HEALTH_FILE = "health.npz"
 PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "torch")
 
 
@@ -49,6 +50,7 @@ def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Mani
         ),
         labels=expects.labels,
         thresholds=expects.thresholds,
+        health=None if rung.health is None else HEALTH_FILE,
     )
 
 

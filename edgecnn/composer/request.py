@@ -17,6 +17,7 @@ from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
 from edgecnn.quant.pipeline import Quantised
 from edgecnn.recipe import Recipe
+from edgecnn.runtime.health.reference import Reference
 from edgecnn.vision.frames import Frames, Skipped
 from edgecnn.vision.preprocess import Preprocess
 
@@ -108,6 +109,7 @@ class Rung:
         quantised: The quantiser's result.
         digest: SHA-256 of the calibration frames that it read.
         skipped: The calibration frames that could not be used.
+        health: What the calibration frames look like, None where no frame was read.
     """
 
     recipe: Recipe
@@ -115,3 +117,9 @@ class Rung:
     quantised: Quantised
     digest: str
     skipped: tuple[Skipped, ...]
+    health: Reference | None
+
+    @property
+    def tuned_in_vain(self) -> bool:
+        """Whether the recipe fine-tunes, but its result is the one without it."""
+        return self.recipe.tuning_passes > 0 and not self.quantised.tuned

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
-from edgecnn.composer.contract import decides, manifest_of, open_artefact
+from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
 from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
@@ -72,7 +72,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
     with _scratch_folder() as scratch:
         rung, climbed = _best(work, counted, scratch, progress)
         graph = rung.quantised.graph
-        work.notes.extend(reporting.calibration_notes(rung.quantised.images, len(rung.skipped)))
+        work.notes.extend(reporting.calibration_notes(rung))
         progress("lowering", 1)
         files = lower(work, graph, scratch)
         manifest = manifest_of(work, rung, files)
@@ -86,6 +86,8 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         progress("writing", 1)
         graph.save(scratch / manifest.graph)
         write_npz(scratch / manifest.golden, golden)
+        if rung.health is not None:
+            write_npz(scratch / HEALTH_FILE, rung.health.arrays())
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
         write_bundle(output, manifest, contents | reporting.texts(work, report, pictures), request.overwrite)
     return report

@@ -180,6 +180,8 @@ def load(
         entry = choose_entry(opened.manifest, engine)
         model = Model(opened, entry, load_entry(opened, entry, threads))
         try:
+            if opened.manifest.health is not None:
+                model.reference = Reference.load(opened.path_of(opened.manifest.health))
             _self_test(model, opened.golden(), self_test)
         except BaseException:
             model.close()

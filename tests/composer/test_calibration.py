@@ -73,3 +73,16 @@ def test_only_unusable_frames_are_all_named() -> None:
     assert [item.name for item in calibration.skipped] == ["frame 0", "frame 1"]
     with pytest.raises(DataError, match="no usable frame"):
         values(Calibration(Frames([np.zeros(3, np.float32)]), SMALL))
+
+
+def test_each_walk_says_what_its_own_frames_look_like_also_from_a_stream() -> None:
+    for source in ([frame(value) for value in range(30)], stream(*range(30))):
+        calibration = Calibration(Frames(source), SMALL, again=True)
+        values(calibration, 25)
+        first = calibration.gatherer.reference()
+        values(calibration, 5)
+        again = calibration.gatherer.reference()
+        assert first is not None
+        assert again is not None
+        assert (first.count, again.count) == (25, 5)
+        assert again.frames.tolist() == [[4, 4], [4, 4], [3, 3]]

@@ -18,6 +18,7 @@ from edgecnn.errors import BundleError, CalibrationError, DataError, OptionError
 from edgecnn.manifest import Manifest, Resize
 from edgecnn.report.document import Report
 from edgecnn.runtime.bundle import Bundle
+from edgecnn.runtime.health.reference import Reference
 from edgecnn.vision.frames import Frames
 from tests.composer import onnx_files
 
@@ -291,3 +292,16 @@ def test_a_bundle_in_the_way(make: Build, tmp_path: Path) -> None:
 
 def test_an_expectation_says_what_the_defaults_are() -> None:
     assert Expectation() == Expectation((0.0,), (1.0,), "rgb", Resize("stretch"), None, (), {})
+
+
+def test_a_bundle_says_what_its_calibration_frames_look_like(make: Build, tmp_path: Path) -> None:
+    bundles = []
+    for _ in range(2):
+        _, manifest = make(onnx_files.write(tmp_path / "net.onnx"), frames=pictures(24))
+        with Bundle.open(tmp_path / "bundle") as bundle:
+            reference = Reference.load(bundle.path_of("health.npz"))
+            bundles.append((bundle.path_of("health.npz").read_bytes(), reference.count, manifest.health))
+        shutil.rmtree(tmp_path / "bundle")
+    assert bundles[0] == bundles[1]
+    assert bundles[0][1:] == (24, "health.npz")
+    assert reference.frames.tolist() == [[16, 16], [16, 16], [3, 3]]

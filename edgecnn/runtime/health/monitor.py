@@ -1,0 +1,181 @@
+"""Whether a picture can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.errors import DataError
+from edgecnn.runtime.health.blank import BLACK, SHARE, WHITE, is_black, is_saturated
+from edgecnn.runtime.health.features import measure, sample_points, seen_part
+from edgecnn.runtime.health.frozen import Stillness
+from edgecnn.runtime.health.limits import Limits
+from edgecnn.runtime.health.reference import ENOUGH, OUTLIERS, Reference
+from edgecnn.runtime.health.settings import HealthSettings
+from edgecnn.runtime.health.size import SizeCheck
+from edgecnn.vision.preprocess import Preprocess
+from edgecnn.vision.results import Finding
+
+Image = npt.NDArray[np.uint8]
+_DISTRIBUTION = "sharpness, noise, movement, likeness and light are not judged"
+_BLANK = {
+    "black": f"all but {SHARE:.0%} of the picture is at {BLACK} of 255 or below",
+    "saturated": f"all but {SHARE:.0%} of the picture is at {WHITE} of 255 or above",
+}
+
+
+class Monitor:
+    """Judges every picture that goes to the model. One monitor belongs to one source; used by one thread at a time.
+
+    What it says depends on the pictures, shapes and timestamps alone, so that a recorded event gives the same findings
+    again: `state` is all that it remembers. After a time stamp that lies before the last one it starts anew.
+
+    Args:
+        reference: What the calibration frames look like; None where the bundle has none: then only black, white,
+            frozen and changed pictures are found.
+        settings: What is looked for, None for the defaults.
+        preprocess: How frames become tensors: with it, letterbox padding is left out of all that is measured. Give it
+            here if the `Gatherer` had it.
+    """
+
+    def __init__(
+        self, reference: Reference | None, settings: HealthSettings | None = None, preprocess: Preprocess | None = None
+    ) -> None:
+        self._settings, self._reference, self._preprocess = settings or HealthSettings(), reference, preprocess
+        self._limits = Limits(reference, self._settings) if reference is not None and reference.is_enough else None
+        usual = _usual_blanks(reference)
+        self._black = self._settings.black and "black" not in usual
+        self._saturated = self._settings.saturated and "saturated" not in usual
+        self._size = SizeCheck(None if _is_prepared(reference, preprocess) else reference)
+        self._shape: tuple[int, ...] = ()
+        self._part = slice(None), slice(None)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._latest = self._checked = -np.inf
+        self._still = Stillness()
+        self._size.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what the thorough checks have found; the next frame is looked at at once."""
+        self._checked = -np.inf
+        self._since: dict[str, float] = {}
+        self._found: tuple[Finding, ...] = ()
+
+    @property
+    def inactive(self) -> tuple[str, ...]:
+        """What cannot be looked for, whatever the settings ask, and why: one sentence each."""
+        reference = self._reference
+        if reference is None:
+            return (f"{_DISTRIBUTION}: the bundle holds nothing about its calibration frames",)
+        told = [
+            f"{kind} pictures are not looked for: calibration frames are so too" for kind in _usual_blanks(reference)
+        ]
+        if not reference.is_enough:
+            told.append(f"{_DISTRIBUTION}: that takes {ENOUGH} calibration frames, there were {reference.count}")
+        return tuple(told)
+
+    def look(self, tensor: Image, frame_shape: tuple[int, ...], timestamp: float) -> tuple[Finding, ...]:
+        """Say why this picture cannot be trusted; empty if it can.
+
+        Args:
+            tensor: What the model sees, uint8 (1, H, W, C). Not written to, and not kept.
+            frame_shape: Shape of the frame that it was made from, (H, W) or (H, W, C).
+            timestamp: When the frame was taken, seconds.
+        """
+        if timestamp < self._latest:
+            self._restart()
+        self._latest = timestamp
+        if frame_shape != self._shape:
+            self._shape, self._part = frame_shape, seen_part(frame_shape, self._preprocess)
+        picture = tensor[0][self._part]
+        reason = self._size.look(frame_shape, timestamp) if self._settings.size else ""
+        wrong_size = (Finding("size", reason),) if reason else ()
+        blank = self._blank(picture)
+        if blank:
+            self._forget()
+            return (Finding(blank, _BLANK[blank]), *wrong_size)
+        if timestamp - self._checked >= self._settings.check_seconds:
+            self._checked = timestamp
+            self._found = self._check(picture, timestamp)
+        return (*wrong_size, *self._found) if wrong_size else self._found
+
+    def _blank(self, picture: Image) -> str:
+        if self._black and is_black(picture):
+            return "black"
+        return "saturated" if self._saturated and is_saturated(picture) else ""
+
+    def _check(self, picture: Image, timestamp: float) -> tuple[Finding, ...]:
+        """Look thoroughly; what the calibration frames decide must last before it is said."""
+        reasons: dict[str, str] = {}
+        if self._limits is not None and self._reference is not None:
+            reasons = self._limits.findings(self._reference.judge(measure(picture)))
+        self._since = {kind: self._since.get(kind, timestamp) for kind in reasons}
+        lasting = [kind for kind, since in self._since.items() if timestamp - since >= self._settings.persist_seconds]
+        return (*self._frozen(picture, timestamp), *(Finding(kind, reasons[kind]) for kind in lasting))
+
+    def _frozen(self, picture: Image, timestamp: float) -> tuple[Finding, ...]:
+        limit = self._settings.frozen_seconds
+        if limit is None:
+            return ()
+        self._still.add(sample_points(picture), timestamp)
+        seconds = self._still.seconds(timestamp)
+        if not seconds or seconds < limit:
+            return ()
+        return (Finding("frozen", f"the picture has been the same for {seconds:.1f} s, at most {limit:g} s is usual"),)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is remembered, as JSON takes it: numbers, texts, lists, dictionaries and None; some kB."""
+        return {
+            "latest": _finite(self._latest),
+            "checked": _finite(self._checked),
+            "since": dict(self._since),
+            "found": [[finding.kind, finding.reason] for finding in self._found],
+            "still": self._still.state(),
+            "size": self._size.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where the `state` of a monitor with the same reference and settings was taken.
+
+        Raises:
+            DataError: If it is no such state.
+        """
+        self._restart()
+        try:
+            latest, checked = (-np.inf if state[key] is None else float(state[key]) for key in ("latest", "checked"))
+            self._since = {str(kind): float(since) for kind, since in state["since"].items()}
+            self._found = tuple(Finding(str(kind), str(reason)) for kind, reason in state["found"])
+            self._still.restore(state["still"])
+            self._size.restore(state["size"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._restart()
+            raise DataError(f"this is no state of a health monitor: {type(error).__name__}: {error}.") from error
+        self._latest, self._checked = latest, checked
+
+
+def _usual_blanks(reference: Reference | None) -> list[str]:
+    """Return which blank pictures are nothing special, because more than outliers of the calibration frames are so."""
+    if reference is None:
+        return []
+    most = max(1, reference.count // OUTLIERS)
+    return [kind for kind, count in (("black", reference.black), ("saturated", reference.saturated)) if count > most]
+
+
+def _is_prepared(reference: Reference | None, preprocess: Preprocess | None) -> bool:
+    """Tell whether calibration frames had the model's size already: then they do not say what the camera gives."""
+    if reference is None or preprocess is None:
+        return False
+    height, width = preprocess.size
+    return np.array_equal(reference.frames[:2], [[height, height], [width, width]])
+
+
+def _finite(timestamp: float) -> float | None:
+    return timestamp if np.isfinite(timestamp) else None
+
+
+__all__ = ["HealthSettings", "Monitor"]
