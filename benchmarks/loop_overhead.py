@@ -14,6 +14,7 @@ Three ways to a verdict take short turns, so that whatever else the machine does
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import statistics
 import subprocess
@@ -161,16 +162,16 @@ def contenders(case: Case, engine: str, stack: ExitStack) -> dict[str, Step]:
     """Return one frame of each way."""
     model = stack.enter_context(edgecnn.load(case.bundle, engine, threads=1))
     loop: Iterator[Observation] = stack.enter_context(model.watch(Endless(case.frames)))
-    frame, script = case.frames[0], case.scripts[engine]
+    script, frames = case.scripts[engine], itertools.cycle(case.frames)
 
     def turn_of_the_loop() -> None:
         if findings := next(loop).findings:
             raise SystemExit(f"the frames of this benchmark must be trusted by the loop: {findings[0].reason}")
 
     return {
-        "bare": lambda: model.run(model.prepare(frame)),
+        "bare": lambda: model.run(model.prepare(next(frames))),
         "loop": turn_of_the_loop,
-        "script": lambda: script(frame),
+        "script": lambda: script(next(frames)),
     }
 
 

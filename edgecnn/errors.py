@@ -13,6 +13,7 @@
     ├── EngineError           an engine that failed to load or run a model
     │   └── MissingEngineError  an engine, or a package it needs, that is not installed
     ├── SourceError           a camera, stream or file gives no frames
+    │   └── MissingSourceError  a package that a source needs is not installed, or does not work
     └── SinkError             a place that verdicts go to cannot be reached or takes nothing
 
 A message says what was expected, what came, and what to do about it.
@@ -95,8 +96,20 @@ class SourceError(EdgecnnError):
     """A camera, stream or file could not be opened, or gives no frames."""
 
 
+class MissingSourceError(SourceError):
+    """A package that a source needs is not installed, or does not work; the message says how to get it."""
+
+
 class SinkError(EdgecnnError):
-    """A place that verdicts are sent to cannot be reached, or does not take them."""
+    """A place that verdicts are sent to cannot be reached, or does not take them.
+
+    Attributes:
+        lost: How many that were taken before are lost as well.
+    """
+
+    def __init__(self, message: str, lost: int = 0) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:

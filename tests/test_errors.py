@@ -17,6 +17,8 @@ from edgecnn.errors import (
     ModelError,
     OptionError,
     Refusal,
+    SinkError,
+    SourceError,
     UnsupportedError,
     VerificationError,
     unknown_name,
@@ -33,6 +35,9 @@ PARENTS = {
     VerificationError: EdgecnnError,
     EngineError: EdgecnnError,
     MissingEngineError: EngineError,
+    SourceError: EdgecnnError,
+    errors.MissingSourceError: SourceError,
+    SinkError: EdgecnnError,
 }
 
 

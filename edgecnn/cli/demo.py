@@ -29,8 +29,8 @@ RECIPE = "fast"
 FILL = 0.98
 """Share of the picture that a part covers when it has stopped."""
 GAP, PASSING, GOOD = "gap", "passing", "good"
-STILLS, STILLS_RATE, CALIBRATION_SEED = 200, 10.0, 1
-"""Calibration frames, at so many parts per second: few frames of many parts. Another seed than what is inspected."""
+STILLS, STANDING, CALIBRATION_SEED = 160, 0.5, 1
+"""Calibration frames, taken when the part stands in the middle of its second. Another seed than what is inspected."""
 
 
 def command(
@@ -151,17 +151,14 @@ def _export(path: Path) -> None:
 
 
 def _stills() -> Iterator[Image]:
-    """Yield frames of the conveyor that show a part in full view."""
-    from edgecnn.runtime.sources.conveyor import ConveyorSource
+    """Yield frames of such a conveyor, each with a part in full view; many different parts, or all others look odd."""
+    from edgecnn.runtime.sources.conveyor import DEFAULT_SIZE
+    from edgecnn.vision.synthetic.conveyor import Conveyor, camera_noise, with_noise
 
-    camera, taken = ConveyorSource(seed=CALIBRATION_SEED, defects=0.3, rate=STILLS_RATE), 0
-    camera.open()
-    while taken < STILLS:
-        frame = camera.read()
-        if frame.truth not in (GAP, PASSING):
-            taken += 1
-            yield frame.image
-    camera.close()
+    belt = Conveyor(DEFAULT_SIZE, CALIBRATION_SEED, defects=0.3, variety=STILLS)
+    noise = camera_noise(DEFAULT_SIZE, CALIBRATION_SEED)
+    for number in range(STILLS):
+        yield with_noise(belt.at(number + STANDING).frame, noise, number)
 
 
 def _records(output: Path | None) -> list[str]:

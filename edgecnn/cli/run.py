@@ -37,7 +37,10 @@ def command(
     ],
     sink: Annotated[
         list[str] | None,
-        typer.Option(help="Where verdicts go: jsonl:FILE, mqtt://..., webhook:URL, modbus://..., gpio://17, ..."),
+        typer.Option(
+            help="Where verdicts go, any number of them: jsonl:FILE, recorder:FOLDER (events with clips), "
+            "video:FILE.mp4, mqtt://HOST/TOPIC, webhook:URL, modbus://HOST/coil/N, gpio://PIN, prometheus:."
+        ),
     ] = None,
     serve: Annotated[
         str | None,
@@ -45,14 +48,19 @@ def command(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(help="'latest': drop frames for newer ones; 'frame': none. Default: cameras latest, files frame."),
+        typer.Option(
+            help="'latest': only the newest frame counts; 'frame': every one. Default: cameras latest, files frame."
+        ),
     ] = None,
     parts: Annotated[
         str, typer.Option(help="'none'; 'frame': each frame is a part; 'gap': parts with the empty place between.")
     ] = "none",
-    empty: Annotated[Path | None, typer.Option(help="Picture of the empty place, for --parts gap.")] = None,
+    empty: Annotated[
+        Path | None, typer.Option(help="Picture of the empty place, needed for --parts gap; any frame of it will do.")
+    ] = None,
+    fill: Annotated[float, typer.Option(help="Share of the picture that a part covers when it can be judged.")] = 0.8,
     reject: Annotated[int, typer.Option(help="Frames that must say REJECT before it counts ...")] = 1,
-    window: Annotated[int, typer.Option(help="... out of so many.")] = 1,
+    window: Annotated[int | None, typer.Option(help="... out of the last so many; default: as --reject.")] = None,
     release: Annotated[int, typer.Option(help="PASS frames in a row that end REJECT and INVALID.")] = 1,
     margin: Annotated[float, typer.Option(help="How far below the threshold a score must fall to end REJECT.")] = 0.0,
     silence: Annotated[float, typer.Option(help="Seconds without a frame that are INVALID.")] = 1.0,
@@ -61,7 +69,9 @@ def command(
     check: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE", help="Change a check of the picture: frozen_seconds=2, shift=off, margin=1.5."
+            metavar="NAME=VALUE",
+            help="Change or switch off a check of the picture: black, saturated, size, frozen_seconds, detail, shift, "
+            "likeness, light, margin, persist_seconds; e.g. frozen_seconds=2, shift=off.",
         ),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="Another engine than the bundle's own.")] = None,
@@ -69,19 +79,20 @@ def command(
     self_test: Annotated[str, typer.Option(help="Golden frames must agree in 'decisions', be 'exact', or 'off'.")] = (
         "decisions"
     ),
-    frames: Annotated[int | None, typer.Option(help="End after so many frames.")] = None,
+    frames: Annotated[int | None, typer.Option(help="End after so many turns, those without a frame included.")] = None,
     seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Watch a source, decide about every picture or part, and tell sinks and a web page.
 
-    Every verdict is PASS, REJECT or INVALID: a black, frozen, stale, blurred or missing picture is never a PASS. A
-    lost camera is tried again for ever. SIGTERM and Ctrl-C end it cleanly; systemd's watchdog is served.
+    Every verdict is PASS, REJECT or INVALID. Black, white, stale and missing pictures are INVALID at once; of a
+    camera's stream, blurred, shifted or strange ones after 0.3 s and frozen ones after 0.5 s. A lost camera is tried
+    again for ever. SIGTERM and Ctrl-C end it cleanly; systemd's watchdog is served.
     """
     from edgecnn.runtime.loop.parts import PartSettings
     from edgecnn.runtime.model import load
 
-    how = PartSettings(parts, reject, max(window, reject), release, margin)
+    how = PartSettings(parts, reject, reject if window is None else window, release, margin, fill)
     settings = _settings(how, empty, (silence, stale, stuck), check or [])
     with (
         load(bundle, engine, threads, self_test) as model,

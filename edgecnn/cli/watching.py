@@ -84,6 +84,8 @@ def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | N
 
     deadline = float("inf") if seconds is None else time.monotonic() + seconds
     with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show:
+        for remark in loop.remarks:
+            console.note(f"note: {remark}")
         notify("READY=1", f"STATUS=watching {loop.source}")
         for observation in loop:
             show(observation)
@@ -131,7 +133,9 @@ def _details(observation: Observation) -> Iterator[str]:
     if observation.result is not None and observation.label is not None:
         score = "" if observation.score is None else f" {observation.score:.2f}"
         yield f"{observation.label}{score}"
-    yield from (finding.reason for finding in observation.findings)
+    yield from (f"{finding.kind}: {finding.reason}" for finding in observation.findings)
+    if observation.state is not observation.verdict and part is None and observation.changed:
+        yield "(nothing decided yet)"
     yield observation.name
 
 

@@ -27,7 +27,9 @@ def launch(options: argparse.Namespace) -> str:
         return f'( multifilesrc location="{options.file}" loop=true caps="{caps}" ! h264parse ! {PAYLOAD} )'
     width, height = options.size.split("x")
     raw = f"video/x-raw,format=I420,width={width},height={height},framerate={options.fps}/1"
-    return f"( videotestsrc is-live=true pattern=ball ! {raw} ! {ENCODER} ! {PAYLOAD} )"
+    # Grey behind the ball: a black picture is one that cannot be trusted.
+    ball = "videotestsrc is-live=true pattern=ball background-color=0xff606060"
+    return f"( {ball} ! {raw} ! {ENCODER} ! {PAYLOAD} )"
 
 
 def main() -> int:

@@ -13,14 +13,17 @@ SETTLE_SECONDS = 1.0
 
 
 class SizeCheck:
-    """Compares frames with the calibration's, or where there is no reference with the run's first frame.
+    """Compares frames with the calibration's, or where those do not say what is right with the run's first frame.
 
     Args:
-        reference: What the calibration frames say, or None.
+        reference: What the calibration frames say, or None. Frames of several sizes come from no single camera: then
+            every size is right.
     """
 
     def __init__(self, reference: Reference | None) -> None:
-        self._given = None if reference is None else reference.frames.tolist()
+        frames = [] if reference is None else reference.frames.tolist()
+        self._given = frames or None
+        self._any_size = any(low != high for low, high in frames[:2])
         self.reset()
 
     def reset(self) -> None:
@@ -33,6 +36,8 @@ class SizeCheck:
     def look(self, frame_shape: tuple[int, ...], timestamp: float) -> str:
         """Return what is wrong with a frame's shape, empty if nothing is."""
         shape = with_channels(frame_shape)
+        if self._any_size:
+            return ""
         if shape != self._now:
             self._change(shape, timestamp)
         if self._until is not None and timestamp >= self._until:
@@ -43,8 +48,7 @@ class SizeCheck:
         before, self._now = self._now, shape
         self._expected = self._expected or [[size, size] for size in shape]
         self._until, self._reason = None, _misfit(shape, self._expected)
-        is_one_size = all(low == high for low, high in self._expected)
-        if not self._reason and before is not None and is_one_size:
+        if not self._reason and before is not None:
             self._reason = f"frames changed from {_text(before)} to {_text(shape)}"
             self._until = timestamp + SETTLE_SECONDS
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgecnn.errors import EdgecnnError, SourceError
+from edgecnn.errors import EdgecnnError, MissingSourceError, SourceError
 from edgecnn.runtime.address import redacted
 from edgecnn.runtime.loop.slot import Slot
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source
@@ -25,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 STUCK_SECONDS = max(OPEN_SECONDS, READ_SECONDS) + 2.0
 """A call that takes longer will not return: sources promise to give up before."""
 MOST_ABANDONED = 3
-"""Hanging reads after which only a new process helps."""
+"""Reads that may hang side by side; with one more only a new process helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Capture:
 
     Args:
         make: Makes the source; called again when one hangs.
-        live: Whether frames come by themselves: then a lost source is tried for ever, and the newest frame counts.
+        live: Whether frames come by themselves: then a lost source is tried for ever, unless a package is missing.
             Otherwise what cannot be opened is an error, and the end of the source is the end.
         newest_only: Whether a new frame replaces one that was not taken.
     """
@@ -132,7 +132,7 @@ class Capture:
         self._counts.error = f"it hung for {STUCK_SECONDS:g} s and was left behind"
         if len(self._abandoned) > MOST_ABANDONED:
             raise SourceError(
-                f"the source hangs: {MOST_ABANDONED} reads never returned. Restart the process; if that does not "
+                f"the source hangs: {len(self._abandoned)} reads never returned. Restart the process; if that does not "
                 "help, the camera's driver or cable is at fault."
             )
         self._slot.close()
@@ -220,7 +220,7 @@ class _Reader(threading.Thread):
         if self._stopping.is_set():
             return
         self._counts.error = _text(error)
-        if not self._live:
+        if not self._live or isinstance(error, MissingSourceError):
             self.fatal = error if isinstance(error, SourceError) else SourceError(_text(error))
             self.ended.set()
 

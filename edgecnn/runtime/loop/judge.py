@@ -89,6 +89,11 @@ class Judge:
         self._presence = None if rules.empty is None else Presence(model.prepare(rules.empty)[0], rules.parts)
         self._engine_errors = 0
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What cannot be looked for in pictures, and why: one sentence each."""
+        return self._monitor.inactive
+
     def look(self, tensor: Image, frame_shape: tuple[int, ...], timestamp: float) -> Seen:
         """Judge the picture, and ask the model if it can be trusted and shows a part.
 

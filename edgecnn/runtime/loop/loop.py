@@ -70,6 +70,7 @@ class Loop:
     Attributes:
         source: The source's address, without secrets.
         context: What the sinks were told about this loop.
+        remarks: What cannot be looked for in pictures, and why: one sentence each.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Loop:
         self.source = name
         self._model, self._settings, self._live = model, settings, live
         self._judge = Judge(model, settings.rules)
+        self.remarks = self._judge.remarks
         self._tally, self._outlets = Tally(), Outlets()
         self.context = SinkContext(model.manifest, model.engine_name, name, self.snapshot, settings.rules)
         self._number = 0
@@ -102,8 +104,10 @@ class Loop:
         """Make a loop; see `Model.watch`."""
         if every is not None and every not in EVERY:
             raise OptionError(f"every must be one of {', '.join(EVERY)}, got '{every}'.")
-        name, make, live = _resolve(source)
-        loop = cls(model, name, make, live, live if every is None else every == "latest", settings or LoopSettings())
+        name, make, live, stills = _resolve(source)
+        settings = settings or LoopSettings()
+        settings = replace(settings, rules=_fitting(settings.rules, stills))
+        loop = cls(model, name, make, live, live if every is None else every == "latest", settings)
         try:
             for sink in sinks:
                 loop.add(str(Address.parse(sink)), open_sink(sink, loop.context))
@@ -291,12 +295,23 @@ def _timestamp(shot: Shot) -> float:
     return shot.captured if known is None else known
 
 
-def _resolve(source: str | int | Path | Source) -> tuple[str, Callable[[], Source], bool]:
-    """Return a source's name without secrets, how to make it, and whether it is live."""
+def _fitting(rules: Rules, stills: bool) -> Rules:
+    """Return the rules for single pictures: each is judged alone and thoroughly, and needs no likeness to the last."""
+    health = rules.health
+    if stills:
+        health = replace(health, size=False, frozen_seconds=None)
+    if stills or rules.parts.mode == "frame":
+        health = replace(health, check_seconds=0.0, persist_seconds=0.0)
+    return replace(rules, health=health)
+
+
+def _resolve(source: str | int | Path | Source) -> tuple[str, Callable[[], Source], bool, bool]:
+    """Return a source's name without secrets, how to make it, whether it is live, and whether it gives stills."""
     if not isinstance(source, (str, int, Path)):
         # One object: it is used again where a fresh one would be made.
-        return type(source).__name__, lambda: source, bool(getattr(source, "LIVE", True))
+        live, stills = (bool(getattr(source, name, default)) for name, default in (("LIVE", True), ("STILLS", False)))
+        return type(source).__name__, lambda: source, live, stills
     address = Address.parse(str(source))
     module = module_for(address)
     module.source(address)
-    return str(address), lambda: module.source(address), module.LIVE
+    return str(address), lambda: module.source(address), module.LIVE, getattr(module, "STILLS", False)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, SinkError
 from edgecnn.runtime.address import redacted
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.statistics import Durations, SinkFigures
@@ -99,6 +99,8 @@ class Outlet:
         except Exception as error:  # any library may raise anything
             text = str(error) if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {error}"
             self._error = redacted(text)
+            late = error.lost if isinstance(error, SinkError) else 0
+            self._delivered, self._lost = self._delivered - late, self._lost + late
             return False
         return True
 

@@ -8,8 +8,9 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-DEPTH = 2
-"""Frames that may wait where every frame counts: one more than is worked on, so that reading overlaps with running."""
+DEPTH, REFILL = 4, 1
+"""Frames that may wait where every frame counts, so that reading overlaps with running; and how few must be left before
+who gives is woken: waking a thread for every single frame costs more than the hand-over itself."""
 
 
 class Slot(Generic[Item]):
@@ -54,7 +55,7 @@ class Slot(Generic[Item]):
                 return None
             item, dropped = self._items.popleft(), self._dropped
             self._dropped = 0
-            if not self._newest_only:
+            if len(self._items) == REFILL:
                 self._changed.notify_all()
             return item, dropped
 

@@ -80,7 +80,11 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Deliver what is left, say goodbye, give everything back, within two seconds. A second call does nothing."""
+        """Deliver what is left, say goodbye, give everything back, within two seconds. A second call does nothing.
+
+        Raises:
+            SinkError: If something was lost after all; everything was given back nevertheless.
+        """
         ...
 
 

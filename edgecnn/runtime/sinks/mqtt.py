@@ -8,6 +8,7 @@ broker's certificate is signed by an authority of one's own. Topics below the on
 - ``verdict``: one JSON object an event (`edgecnn.runtime.loop.record.as_record`).
 
 While the broker is away verdicts wait, at most `WAITING` of them, and are sent when it is back; further ones are lost.
+So are those that it has not confirmed when the loop ends.
 There is no ``qos=0``: with it, nobody could count what was lost.
 """
 
@@ -18,6 +19,7 @@ import secrets
 import socket
 import ssl
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -96,6 +98,9 @@ class Mqtt:
         self._state = "UNKNOWN"
         self._trouble = "not connected yet"
         self._last: MQTTMessageInfo | None = None
+        self._unanswered: set[int] = set()
+        # Filled by the client's thread, emptied by the sink's.
+        self._answered: deque[int] = deque()
         self._started = self._closed = False
 
     def send(self, observation: Observation) -> None:
@@ -110,15 +115,22 @@ class Mqtt:
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             raise SinkError(f"{self._shown}: {WAITING} verdicts wait for the broker already ({self._trouble}).")
         self._last = info
+        self._unanswered.add(info.mid)
+        self._count_answers()
 
     def idle(self) -> None:
         """Begin to connect, the first time; say what is wrong while there is no connection."""
         self._start()
+        self._count_answers()
         if self._trouble:
             raise SinkError(f"{self._shown}: {self._trouble}. Trying again.")
 
     def close(self) -> None:
-        """Give waiting verdicts a moment to leave, publish ``offline`` and disconnect."""
+        """Give waiting verdicts a moment to leave, publish ``offline`` and disconnect.
+
+        Raises:
+            SinkError: If the broker did not confirm all verdicts; with their number.
+        """
         if self._closed or not self._started:
             return
         self._closed = True
@@ -131,7 +143,15 @@ class Mqtt:
         self._end_thread()
         # The client keeps two sockets to wake its thread until nobody knows it any more.
         self._client.on_connect = self._client.on_connect_fail = self._client.on_disconnect = None
+        self._client.on_publish = None
         del self._client
+        self._count_answers()
+        if lost := len(self._unanswered):
+            raise SinkError(f"{self._shown}: {lost} verdicts were not confirmed by the broker.", lost)
+
+    def _count_answers(self) -> None:
+        while self._answered:
+            self._unanswered.discard(self._answered.popleft())
 
     def _start(self) -> None:
         if self._started:
@@ -141,6 +161,7 @@ class Mqtt:
         self._client.on_connect = self._connected
         self._client.on_connect_fail = self._unreachable
         self._client.on_disconnect = self._disconnected
+        self._client.on_publish = self._published
         self._client.connect_async(self._host, self._port, KEEPALIVE_SECONDS)
         self._client.loop_start()
 
@@ -174,6 +195,9 @@ class Mqtt:
         self._trouble = ""
         self._retain("availability", "online")
         self._retain("state", self._state)
+
+    def _published(self, client: Client, data: object, number: int, reason: ReasonCode, properties: Properties) -> None:
+        self._answered.append(number)
 
     def _unreachable(self, client: Client, data: object) -> None:
         self._trouble = f"no connection to {self._host}:{self._port}"

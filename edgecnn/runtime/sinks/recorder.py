@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.errors import OptionError
+from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.event import Event, Moment, Origin, moment_of
 from edgecnn.runtime.loop.observation import Observation
@@ -96,13 +96,13 @@ class Recorder:
     def idle(self) -> None:
         """Write an event that no further frame completes."""
         if self._open is not None and self._is_over(time.monotonic()):
-            self._write()
+            self._write_late()
 
     def close(self) -> None:
         """Write an event that was begun, and let go of the folder."""
         try:
             if self._open is not None:
-                self._write()
+                self._write_late()
         finally:
             self._shelf.close()
 
@@ -166,6 +166,17 @@ class Recorder:
         self._open, self._worst = None, None
         self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))
         self._suppressed = 0
+
+    def _write_late(self) -> None:
+        """Write the open event without a turn that completes it.
+
+        Raises:
+            SinkError: If there is no room for it; the turn that began it is lost after all.
+        """
+        try:
+            self._write()
+        except SinkError as error:
+            raise SinkError(str(error), lost=1) from error
 
     def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
         """Return the frame to show."""

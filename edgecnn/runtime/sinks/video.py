@@ -125,7 +125,7 @@ def sink(address: Address, context: SinkContext) -> VideoSink:
 
     Raises:
         OptionError: If the path's ending is none of those that can be written.
-        SinkError: If its folder does not exist.
+        SinkError: If its folder cannot be made.
     """
     options = address.options()
     width, fps = options.integer("width", 640, 64, 7680), options.number("fps", 15, 1, 240)
@@ -134,6 +134,8 @@ def sink(address: Address, context: SinkContext) -> VideoSink:
     path = Path(address.path)
     if path.suffix not in CODECS:
         raise OptionError(f"{address}: a video ends in one of {', '.join(CODECS)}.")
-    if not path.parent.is_dir():
-        raise SinkError(f"{path.parent}: no such folder.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{path.parent}: the folder cannot be made: {error.strerror}.") from error
     return VideoSink(path, Painter(context.manifest, width), fps, largest)

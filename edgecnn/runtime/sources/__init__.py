@@ -4,6 +4,7 @@ A kind is one file in this package. It has
 
 - ``LIVE``: whether frames come by themselves and the newest is the one that counts (a camera), or whether every frame
   waits until it is read (a file);
+- ``STILLS``: True where the frames are single pictures that have nothing to do with each other; may be left out;
 - ``EXAMPLE``: an address, for people;
 - ``source(address) -> Source``: checks the address, opens nothing.
 

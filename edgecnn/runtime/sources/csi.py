@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.errors import OptionError, SourceError
+from edgecnn.errors import MissingSourceError, OptionError, SourceError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.sources import READ_SECONDS, Frame
 from edgecnn.runtime.sources._options import size_option
@@ -53,10 +53,12 @@ class CsiCamera:
         self.close()
         try:
             library = importlib.import_module("picamera2")
-        except ImportError as error:
-            raise SourceError(
-                f"{self._name}: a CSI camera needs picamera2 ({error}). Install it: sudo apt install "
-                "python3-picamera2; a virtual environment must be made with --system-site-packages."
+        # ValueError: Debian's picamera2 is built for Debian's numpy, and another one was installed over it.
+        except (ImportError, ValueError) as error:
+            raise MissingSourceError(
+                f"{self._name}: a CSI camera needs picamera2, which cannot be imported ({error}). Install it: sudo apt "
+                "install python3-picamera2; a virtual environment must be made with --system-site-packages, and keep "
+                "the system's major version of numpy (pip install 'numpy<2' on Debian 12)."
             ) from error
         try:
             self._camera = library.Picamera2(self._number)

@@ -21,6 +21,7 @@ from edgecnn.vision.frames import list_images
 from edgecnn.vision.read import EXTENSIONS, read_image
 
 LIVE = False
+STILLS = True
 EXAMPLE = "folder:parts?watch=1"
 POLL_SECONDS = 0.2
 WAIT_SECONDS = 1.0

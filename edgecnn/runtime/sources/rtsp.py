@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.errors import OptionError, SourceError
+from edgecnn.errors import MissingSourceError, OptionError, SourceError
 from edgecnn.runtime.address import Address
-from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame
+from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame
 
 LIVE = True
 EXAMPLE = "rtsp://192.168.1.20/stream1"
@@ -52,6 +52,7 @@ class RtspStream:
         self._container: Any = None
         self._packets: Any = None
         self._backlog = _Backlog()
+        self._damaged: float | None = None
 
     def open(self) -> None:
         """Connect; see `Source`."""
@@ -73,9 +74,10 @@ class RtspStream:
         stream.thread_type = "SLICE"
         self._packets = container.demux(stream)
         self._backlog = _Backlog()
+        self._damaged = None
 
-    def read(self) -> Frame:
-        """Return the next frame, whatever its size is now; see `Source`."""
+    def read(self) -> Frame | NoFrame:
+        """Return the next frame, whatever its size is now; `NoFrame` for one that is damaged; see `Source`."""
         if self._packets is None:
             raise SourceError(f"{self._address}: not open.")
         begun = time.monotonic()
@@ -86,8 +88,13 @@ class RtspStream:
             # as soon as its time-out is over, and that frame is old.
             if elapsed >= READ_SECONDS:
                 raise SourceError(f"{self._address}: no picture within {READ_SECONDS:g} s.")
-            if frames and not self._backlog.is_old(frames[-1].time, elapsed):
+            if not frames or self._backlog.is_old(frames[-1].time, elapsed):
+                continue
+            if self._damaged is None:
                 return Frame(np.asarray(frames[-1].to_ndarray(format="bgr24"), np.uint8))
+            if time.monotonic() - self._damaged >= READ_SECONDS:
+                raise SourceError(f"{self._address}: the stream was damaged, and no whole picture came since.")
+            return NoFrame(f"{self._address}: the stream is damaged; waiting for a picture that needs no other.")
 
     def close(self) -> None:
         """Disconnect."""
@@ -105,21 +112,35 @@ class RtspStream:
         try:
             packet = next(self._packets, None)
             if packet is not None:
-                return list(packet.decode())
+                frames = list(packet.decode())
+                self._judge(frames)
+                return frames
         except av.error.InvalidDataError:
-            return []  # a damaged packet; the next ones may be whole
+            self._damaged = self._damaged or time.monotonic()
+            return []  # the next packets may be whole
         except av.error.ExitError:
             return []  # FFmpeg's name for a time-out
         except av.error.FFmpegError as error:
             raise SourceError(f"{self._address}: the stream broke off: {_reason(error)}.") from None
         raise SourceError(f"{self._address}: the camera ended the stream.")
 
+    def _judge(self, frames: list[Any]) -> None:
+        """Note damage, and its end. A picture is made from those before it, so damage lasts until the next key frame.
+
+        FFmpeg paints over what it could not decode, which looks like a picture and is none.
+        """
+        for frame in frames:
+            if frame.is_corrupt:
+                self._damaged = self._damaged or time.monotonic()
+            elif frame.key_frame:
+                self._damaged = None
+
 
 class _Backlog:
     """Tells frames that waited in buffers from new ones, by how late they are against the most punctual one so far."""
 
     def __init__(self) -> None:
-        self._least = math.inf
+        self._least, self._stamp = math.inf, -math.inf
         self._looked = time.monotonic()
 
     def is_old(self, stamp: float | None, waiting: float) -> bool:
@@ -130,7 +151,9 @@ class _Backlog:
             waiting: For how many seconds frames have been passed over. After `CATCH_UP_SECONDS` the camera's clock was
                 set, and counts anew.
         """
-        if stamp is None:
+        before, self._stamp = self._stamp, -math.inf if stamp is None else stamp
+        # A camera whose clock stands still says nothing about how late a frame is.
+        if stamp is None or stamp <= before:
             return False
         now = time.monotonic()
         # No two clocks run alike: what is most punctual is forgotten slowly.
@@ -145,7 +168,7 @@ def _av(address: Address) -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise SourceError(
+        raise MissingSourceError(
             f"{address}: RTSP needs a package ({error}). Install it: pip install '{REQUIREMENT}'"
         ) from error
 

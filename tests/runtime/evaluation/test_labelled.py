@@ -59,6 +59,16 @@ def test_a_table_beside_the_folder_names_only_what_is_in_it(folder: Path) -> Non
 def test_a_table_of_masks_names_the_pictures_alone(folder: Path) -> None:
     (folder / "labels.csv").write_text("image,mask,lines\ncat/a.png,masks/a.png,2\n")
     assert found(folder) == [("cat/a.png", None)]
+    assert [item.mask for item in find_labelled(folder)] == [folder / "masks" / "a.png"]
+
+
+def test_masks_lie_below_a_folder_beside_the_pictures(folder: Path) -> None:
+    assert {item.mask for item in find_labelled(folder)} == {None}
+    mask = folder.parent / "masks" / "cat" / "a.png"
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"")
+    assert {item.name: item.mask for item in find_labelled(folder)}["cat/a.png"] == mask
+    assert {item.name: item.mask for item in find_labelled(folder)}["dog/b.png"] is None
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_source_that_always_hangs_ends_the_process(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(capture_module, "STUCK_SECONDS", 0.1)
     released = threading.Event()
     with Capture(lambda: ScriptedSource([lambda: released.wait(DEADLINE) and None]), True, True) as capture:
-        with pytest.raises(SourceError, match=r"3 reads never returned. Restart the process"):
+        with pytest.raises(SourceError, match=r"4 reads never returned. Restart the process"):
             until(lambda: capture.take(0.05) is not None, "never")
         released.set()
     until(lambda: loop_threads() == [], "the threads end when their reads return")

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from edgecnn.errors import SinkError
 from edgecnn.runtime.loop import outlets as outlets_module
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import WAITING_FRAMES, Outlets
@@ -57,6 +58,23 @@ def test_a_sink_that_raises_is_counted_and_tried_again() -> None:
 
     assert (figures.lost, figures.error) == (7, "")
     assert numbers(sink) == [8]
+
+
+def test_what_was_taken_and_is_lost_at_the_end_is_counted() -> None:
+    class Forgetful(ListSink):
+        def close(self) -> None:
+            super().close()
+            raise SinkError("two of them never arrived", lost=2)
+
+    outlets, sink = Outlets(), Forgetful()
+    outlets.add("mqtt://broker/line", sink)
+    for number in range(5):
+        outlets.offer(observation(number))
+    outlets.close()
+
+    figures = outlets.figures()[0]
+    assert (figures.delivered, figures.lost, figures.error) == (3, 2, "two of them never arrived")
+    assert sink.closed == 1
 
 
 def test_a_sink_that_hangs_never_holds_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

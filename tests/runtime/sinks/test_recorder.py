@@ -14,6 +14,7 @@ import pytest
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.health.settings import HealthSettings
+from edgecnn.runtime.loop.event import RECORD_BYTES
 from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.parts import PartSettings
@@ -260,7 +261,7 @@ def test_an_event_ends_without_further_frames(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    one = seen(1).image.nbytes + seen(1).tensor.nbytes
+    one = seen(1).image.nbytes + seen(1).tensor.nbytes + RECORD_BYTES
     sink = opened(tmp_path, f"before=60&after=60&memory_mb={10.5 * one / 1e6}")
     run(sink, "p" * 50 + "r" + "p" * 5)
     assert numbers(events(tmp_path)[0]) == list(range(42, 52))

@@ -80,7 +80,7 @@ def test_it_ends_at_its_largest_size(tmp_path: Path) -> None:
     ("address", "kind", "message"),
     [
         ("video:seen.mov", OptionError, r"a video ends in one of \.webm, \.mp4, \.avi"),
-        ("video:/no/such/folder/seen.mp4", SinkError, "/no/such/folder: no such folder"),
+        ("video:/dev/null/folder/seen.mp4", SinkError, "/dev/null/folder: the folder cannot be made: Not a directory"),
         ("video:seen.mp4?fps=0", OptionError, r"fps must be a number in 1 \.\. 240, got '0'"),
     ],
 )

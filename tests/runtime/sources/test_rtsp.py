@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import OptionError, SourceError
-from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, rtsp
+from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source, rtsp
+from tests.end_to_end.loop.watch import ball_flaw
 from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
+from tests.servers.proxy import Proxy
 from tests.servers.rtsp import RtspServer, byte_stream, require_rtsp
 
 pytest.importorskip("av")
@@ -122,3 +124,44 @@ def test_an_address_without_a_host() -> None:
 def test_reading_before_opening() -> None:
     with pytest.raises(SourceError, match="not open"):
         made("rtsp://127.0.0.1:9/camera").read()
+
+
+def test_a_camera_whose_clock_stands_still_gives_every_frame() -> None:
+    backlog = rtsp._Backlog()
+    late = []
+    for _ in range(12):
+        late.append(backlog.is_old(0.0, 0.0))
+        time.sleep(rtsp.OLD_SECONDS / 8)
+
+    assert late == [False] * 12
+
+
+def test_pictures_that_were_damaged_on_their_way_are_no_frames(server: RtspServer) -> None:
+    with Proxy(server.port) as cable:
+        source = opened(f"rtsp://127.0.0.1:{cable.port}/camera")
+        next_frame(source)
+        cable.mode = "garbage"
+        reasons = [next_reason(source) for _ in range(3)]
+        cable.mode = "ok"
+        source.close()
+        source.open()
+        whole = next_frame(source).image
+        source.close()
+
+    assert ball_flaw(whole) == ""
+    assert all("the stream is damaged" in reason for reason in reasons)
+
+
+def next_reason(source: Source) -> str:
+    """Read until a frame cannot be used; what breaks the connection is opened again."""
+    while True:
+        try:
+            found = source.read()
+        except SourceError:
+            source.close()
+            source.open()
+            continue
+        if isinstance(found, NoFrame):
+            return found.reason
+        assert isinstance(found, Frame)
+        assert ball_flaw(found.image) == ""
