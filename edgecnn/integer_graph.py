@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,18 @@ class IntegerGraph:
         """Yield the specs of graph inputs and node outputs, in order of execution."""
         for name in (*self.inputs, *(node.output for node in self.nodes)):
             yield self.tensors[name]
+
+    def lifetimes(self, keep: Collection[str] = ()) -> Iterator[tuple[IntegerNode, list[str]]]:
+        """Yield every node, in order of execution, with the activations that nobody reads after it.
+
+        Args:
+            keep: Names of tensors that are wanted in the end.
+        """
+        remaining = Counter(name for node in self.nodes for name in node.inputs if name not in self.constants)
+        remaining.update(keep)
+        for node in self.nodes:
+            remaining.subtract(name for name in node.inputs if name in remaining)
+            yield node, [name for name in dict.fromkeys(node.inputs) if remaining.get(name) == 0]
 
     def single(self, node: IntegerNode) -> IntegerGraph:
         """Return the graph of ``node`` alone: its activations become inputs, its output the output."""

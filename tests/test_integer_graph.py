@@ -48,6 +48,19 @@ def small_graph() -> IntegerGraph:
     return IntegerGraph("small", ("x",), ("y",), nodes, tensors, {"weight": weight, "bias": bias})
 
 
+def test_activations_end_with_their_last_reader() -> None:
+    graph = small_graph()
+    again = IntegerNode("again", "MaxPool", ("maps",), "z", graph.nodes[1].attributes)
+    tensors = {**graph.tensors, "z": replace(graph.spec("y"), name="z")}
+    graph = replace(graph, nodes=(*graph.nodes, again), tensors=tensors)
+    assert [(node.name, ending) for node, ending in graph.lifetimes()] == [
+        ("conv", ["x"]),
+        ("pool", []),
+        ("again", ["maps"]),
+    ]
+    assert [ending for _, ending in graph.lifetimes(keep=["maps"])] == [["x"], [], []]
+
+
 def saved(path: Path) -> Path:
     small_graph().save(path)
     return path

@@ -17,7 +17,7 @@ class FloatModel:
     """A float graph, ready to run with ONNX Runtime on the CPU.
 
     Args:
-        model: The graph; a copy is taken by serialising it.
+        model: The graph; a copy is taken by serialising it. Or an ONNX model, which must not be used elsewhere then.
         threads: Number of threads.
         outputs: Names of the tensors to return; None for the graph's own outputs.
 
@@ -25,12 +25,14 @@ class FloatModel:
         ModelError: If ONNX Runtime cannot load the graph, or, when called, cannot run it on what it is fed.
     """
 
-    def __init__(self, model: ir.Model, threads: int = 1, outputs: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, model: ir.Model | onnx.ModelProto, threads: int = 1, outputs: Sequence[str] | None = None
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        proto = ir.to_proto(model)
+        proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
         if outputs is not None:
             del proto.graph.output[:]
             proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)

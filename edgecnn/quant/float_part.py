@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 from onnx import helper, numpy_helper
 
 from edgecnn.integer_graph import Array
 from edgecnn.ops import FloatNode
+from edgecnn.passes.float_difference import FloatModel
 from edgecnn.quant.placement import Range
 
 
@@ -48,12 +48,7 @@ class FloatPart:
             list(constants.values()),
         )
         opsets = [helper.make_opsetid(domain, version or 1) for domain, version in model.graph.opset_imports.items()]
-        proto = helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        content, providers = proto.SerializeToString(), ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+        self._run = FloatModel(helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version))
 
     def __call__(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs by name. Several threads may call at a time.
@@ -61,7 +56,7 @@ class FloatPart:
         Args:
             values: float32 tensors by name, at least `inputs`.
         """
-        arrays = self._session.run(None, {name: values[name] for name in self.inputs})
+        arrays = self._run({name: values[name] for name in self.inputs})
         return dict(zip(self._outputs, arrays, strict=True))
 
 

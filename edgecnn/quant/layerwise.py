@@ -6,8 +6,7 @@ final, so its inputs are those that it will see on the device.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,19 +33,11 @@ def _largest_frontier(graph: IntegerGraph) -> int:
     """Return how many bytes of activations are alive at a time, at most, for one frame."""
     sizes = {spec.name: int(np.prod(spec.shape)) for spec in graph.activations()}
     live = largest = sizes[graph.inputs[0]]
-    for node, dying in _lifetimes(graph):
+    for node, dying in graph.lifetimes():
         live += sizes[node.output]
         largest = max(largest, live)
         live -= sum(sizes[name] for name in dying)
     return largest
-
-
-def _lifetimes(graph: IntegerGraph) -> Iterator[tuple[IntegerNode, list[str]]]:
-    """Yield every node with the activations that nobody reads after it."""
-    remaining = Counter(name for node in graph.nodes for name in node.inputs if name not in graph.constants)
-    for node in graph.nodes:
-        remaining.subtract(name for name in node.inputs if name in remaining)
-        yield node, [name for name in dict.fromkeys(node.inputs) if remaining.get(name) == 0]
 
 
 def refine(
@@ -70,7 +61,7 @@ def refine(
         progress: Called once a node.
     """
     values: dict[str, list[Array]] = {graph.inputs[0]: [frame[None] for frame in frames]}
-    for node, dying in _lifetimes(graph):
+    for node, dying in graph.lifetimes():
         if node.op in WEIGHTED:
             inputs = values[node.inputs[0]]
             if rounding == "gptq":

@@ -46,6 +46,7 @@ class Quantised:
         images: Number of calibration frames used.
         observer: Name of the observer whose ranges were taken.
         corrected: Whether biases were corrected.
+        tuned: Whether weights and biases were fine-tuned; not where that brought nothing.
     """
 
     graph: IntegerGraph
@@ -53,6 +54,7 @@ class Quantised:
     images: int
     observer: str
     corrected: bool
+    tuned: bool = False
 
 
 def quantise(
@@ -110,7 +112,8 @@ def quantise(
             weight_bits,
             lambda: progress("tuning"),
         )
-    return Quantised(integers, statistics, kept.count, chosen.made_of.observer, chosen.made_of.correct)
+    made_of, tuned = chosen.made_of, integers is not chosen.graph
+    return Quantised(integers, statistics, kept.count, made_of.observer, made_of.correct, tuned)
 
 
 def _frame_bytes(model: ir.Model) -> int:

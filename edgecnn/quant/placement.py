@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
+from edgecnn.integer_graph import Attribute
 from edgecnn.ops import FloatNode, op_file
 from edgecnn.quant.float_graph import FloatGraph
 from edgecnn.tensor import QuantParams
@@ -29,6 +30,17 @@ Range = tuple[float, float]
 def module_of(op: str) -> ModuleType:
     """Return the operator file that a float node belongs to; a Relu is a Clip."""
     return importlib.import_module(f"edgecnn.ops.{op_file('Clip' if op == 'Relu' else op)}")
+
+
+def rounds(op: str, attributes: Mapping[str, Attribute]) -> bool:
+    """Say whether an operator computes the integers of its output: on a shared grid most only move or choose them.
+
+    Args:
+        op: The operator.
+        attributes: Those of the float node or of the integer node.
+    """
+    averages = op == "AveragePool" or (op == "Resize" and attributes.get("mode", "nearest") != "nearest")
+    return averages or module_of(op).GRID in ("own", "fixed")
 
 
 @dataclass

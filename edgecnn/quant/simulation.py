@@ -6,7 +6,6 @@ estimator of Bengio et al. 2013, "Estimating or Propagating Gradients Through St
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,10 +20,7 @@ from edgecnn.integer_graph import IntegerGraph, IntegerNode
 from edgecnn.quant.calibrate import Frame
 from edgecnn.quant.differentiable import FUNCTIONS
 from edgecnn.quant.matrices import WEIGHTED
-from edgecnn.quant.placement import module_of
-
-# Operators that read and write the same grid but compute new values on it.
-ROUNDING = ("AveragePool", "Resize", "Pad")
+from edgecnn.quant.placement import rounds
 
 TIE = 1e-3
 """In steps: lifts ties, which a Resize rounds up."""
@@ -74,7 +70,11 @@ class Simulation(nn.Module):
         super().__init__()
         self.graph = graph
         self._top = 2 ** (weight_bits - 1) - 1
-        self._nodes = [_in_real_values(graph, node) for node in graph.nodes if node.op in FUNCTIONS]
+        self._walk = [
+            (_in_real_values(graph, node), dying)
+            for node, dying in graph.lifetimes(keep=self.outputs)
+            if node.op in FUNCTIONS
+        ]
         layers = [node for node in graph.nodes if node.op in WEIGHTED]
         self._keys = {node.name: f"layer{index}" for index, node in enumerate(layers)}
         self.steps = nn.ParameterDict()
@@ -117,19 +117,15 @@ class Simulation(nn.Module):
         """
         entry = self.graph.spec(self.graph.inputs[0])
         values = {**self._constants, **effective, entry.name: torch.from_numpy(dequantise(frame[None], entry.grid))}
-        remaining = Counter(name for node in self._nodes for name in node.inputs)
-        remaining.update(self.outputs)
-        for node in self._nodes:
+        for node, dying in self._walk:
             result = FUNCTIONS[node.op](node, *(values[name] for name in node.inputs))
             values[node.output] = self._on_grid(node, result)
-            remaining.subtract(node.inputs)
-            for name in node.inputs:
-                if not remaining[name]:
-                    values.pop(name, None)
+            for name in dying:
+                del values[name]
         return [values[name] for name in self.outputs]
 
     def _on_grid(self, node: IntegerNode, result: Tensor) -> Tensor:
-        if module_of(node.op).GRID == "shared" and node.op not in ROUNDING:
+        if not rounds(node.op, node.attributes):
             return result
         grid = self.graph.spec(node.output).grid
         if node.op == "Resize":

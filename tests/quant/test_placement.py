@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgecnn.ops.sigmoid import FIXED as SIGMOID
-from edgecnn.quant.placement import Placement, module_of, place
+from edgecnn.quant.placement import Placement, module_of, place, rounds
 from tests.quant.networks import FloatGraphBuilder
 
 
@@ -19,6 +19,24 @@ def ops(placement: Placement) -> list[str]:
 def test_a_relu_belongs_to_the_operator_file_of_clip():
     assert module_of("Relu").__name__ == "edgecnn.ops.clip"
     assert module_of("MaxPool").__name__ == "edgecnn.ops.max_pool"
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "computes"),
+    [
+        ("Conv", {}, True),
+        ("Sigmoid", {}, True),
+        ("AveragePool", {}, True),
+        ("Resize", {"mode": "linear"}, True),
+        ("Resize", {"mode": "nearest"}, False),
+        ("Resize", {}, False),
+        ("MaxPool", {}, False),
+        ("Pad", {"mode": "constant"}, False),
+        ("ArgMax", {}, False),
+    ],
+)
+def test_on_a_shared_grid_only_averages_are_rounded(op, attributes, computes):
+    assert rounds(op, attributes) is computes
 
 
 def test_rule_1_a_relu_behind_a_convolution_becomes_its_clamp():

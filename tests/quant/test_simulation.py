@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from edgecnn import plugins
 from edgecnn.affine import quantise as to_grid
+from edgecnn.quant import pipeline
 from edgecnn.quant.differentiable import FUNCTIONS
 from edgecnn.quant.judge import Judge
 from edgecnn.quant.pipeline import quantise
@@ -86,6 +89,18 @@ def test_tuning_comes_nearer_to_the_float_model_and_repeats():
     assert first.tensors == graph.tensors
     assert max(int(np.abs(a).max()) for name, a in first.constants.items() if name.endswith("/weight")) <= 7
     assert all(np.array_equal(array, second.constants[name]) for name, array in first.constants.items())
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_result_says_whether_fine_tuning_changed_anything(tuned, monkeypatch):
+    def found(graph, *rest):
+        return replace(graph, name="tuned") if tuned else graph
+
+    monkeypatch.setattr(pipeline, "tune", found)
+    model, _ = small(SmallMobileNet)
+    result = pipeline.quantise(model, pictures(6, 16), replace(FAST, judged=True, tuning_passes=1))
+    assert result.tuned is tuned
+    assert (result.graph.name == "tuned") is tuned
 
 
 def test_threads_are_as_before():
