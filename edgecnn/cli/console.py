@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console, JustifyMethod
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, track
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +26,7 @@ from edgecnn.errors import (
     DataError,
     EdgecnnError,
     EngineError,
+    MissingEngineError,
     ModelError,
     OptionError,
     SinkError,
@@ -52,7 +53,8 @@ EXIT_CODES: dict[type[EdgecnnError], int] = {
 
 EXIT_CODE_HELP = (
     "**Exit codes**: 0 done, 1 a proof failed or an accuracy budget was not kept, 2 wrong usage or option, 3 model, "
-    "4 data or calibration, 5 bundle, 6 engine missing or failed, 7 source of frames, 8 sink of verdicts, 130 interrupted."
+    "4 data or calibration, 5 bundle, 6 engine missing or failed, 7 source of frames, 8 sink of verdicts, "
+    "130 interrupted."
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for scripts.")]
@@ -139,27 +141,15 @@ def interrupts() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def steps(total: int) -> Iterator[_Steps]:
-    """Show one bar over the named steps of a long job, on stderr.
+def needing_packages(what: str) -> Iterator[None]:
+    """Say how to get what a device does not have: ``what``, the beginning of a sentence, is work for a desk.
 
-    Args:
-        total: Number of steps.
+    Raises:
+        MissingEngineError: If a package cannot be imported.
     """
-    console = err()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        yield _Steps(bar, total)
-
-
-class _Steps:
-    """Moves the bar of `steps`."""
-
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=total)
-        self._begun = False
-
-    def begin(self, what: str) -> None:
-        """Say which step begins; the one before it is done."""
-        self._bar.update(self._task, description=what, advance=int(self._begun))
-        self._begun = True
+    try:
+        yield
+    except ImportError as error:
+        raise MissingEngineError(
+            f"{what} needs packages that are not installed ({error}). Install them: pip install 'edgecnn[export]'"
+        ) from error

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgecnn.cli import console
-from edgecnn.errors import BundleError, MissingEngineError, OptionError
+from edgecnn.errors import BundleError, OptionError
 
 if TYPE_CHECKING:
     from edgecnn.manifest import Manifest
@@ -107,7 +106,7 @@ def _float_run(model: str | None, arch: str | None, manifest: Manifest, notes: l
         if arch is not None:
             raise OptionError("--arch says what network --float's weights belong to: give --float too.")
         return None
-    with _needing_packages("--float runs the source model"):
+    with console.needing_packages("--float runs the source model, which"):
         from edgecnn.composer import open_model
         from edgecnn.composer.evaluate import float_model
 
@@ -116,17 +115,6 @@ def _float_run(model: str | None, arch: str | None, manifest: Manifest, notes: l
         if source.digest != manifest.provenance.model_sha256:
             notes.append(f"'{model}' is not the file that the bundle was made from: its digest is another.")
         return float_model(source, manifest)
-
-
-@contextmanager
-def _needing_packages(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise MissingEngineError(
-            f"{what}, which needs packages that are not installed ({error}). Install them: "
-            "pip install 'edgecnn[export]'"
-        ) from error
 
 
 def _evaluate(
@@ -152,7 +140,8 @@ def _evaluate(
                 observer.add(picture, model.run(picture.frame[None]), real)
         name = model.engine_name
     source = BUNDLE if reference is None else MODEL
-    return decisions(bundle.manifest, name, observer.rows, observer.noise, source, skipped, notes)
+    label_masks = observer.label_masks
+    return decisions(bundle.manifest, name, observer.rows, observer.noise, source, skipped, notes, label_masks)
 
 
 class _Page:
@@ -183,7 +172,7 @@ def _page(output: Path | None) -> _Page | None:
         return None
     if output.exists() and (not output.is_dir() or (output / "manifest.json").exists()):
         raise OptionError(f"--output {output}: expected a folder for the report, not a file or a bundle.")
-    with _needing_packages("--output writes a page"):
+    with console.needing_packages("--output writes a page, which"):
         importlib.import_module("jinja2")
     return _Page(output)
 
@@ -218,6 +207,9 @@ def _show_accuracy(found: DecisionsSection) -> None:
     if found["masks"] is not None:
         rows.append(("overlap of masks", f"{found['masks']['iou']:.4f}", f"at least {found['masks']['lowest']:.4f}"))
         rows.append(("equal pixels", f"{found['masks']['pixels']:.2%}", ""))
+    if (labelled := found.get("label_masks")) is not None:
+        means = (("label masks, float", labelled["float"]), ("label masks, INT8", labelled["int8"]))
+        rows += [(name, f"{mean:.4f}", "") for name, mean in means if mean is not None]
     if rows:
         console.table("", ("", ">", ">95 % interval"), rows)
 

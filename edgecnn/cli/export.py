@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecnn.cli import console, export_table
-from edgecnn.errors import CalibrationError, MissingEngineError, OptionError, VerificationError
+from edgecnn.errors import CalibrationError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from edgecnn.composer import Expectation, Source
@@ -76,7 +76,7 @@ def command(
         raise OptionError("--good names folders of pictures to evaluate on: give them with --eval DIR.")
     if max_drop is not None and evaluate is None:
         raise OptionError("--max-drop is measured on pictures: give labelled ones with --eval DIR.")
-    with _stages() as progress, _needing_packages():
+    with _stages() as progress, console.needing_packages("exporting"):
         progress("importing", 1)
         from edgecnn.composer import Request, build, open_model
 
@@ -114,17 +114,6 @@ def _check(folder: Path, report: Report) -> None:
     if "budget" in report and not report["budget"]["holds"]:
         verdict = report["budget"]["verdict"]
         raise VerificationError(f"{verdict} {folder} holds that result; its report.html shows the changed pictures.")
-
-
-@contextmanager
-def _needing_packages() -> Iterator[None]:
-    """Say how to get what a device does not have: exporting is work for a desk."""
-    try:
-        yield
-    except ImportError as error:
-        raise MissingEngineError(
-            f"exporting needs packages that are not installed ({error}). Install them: pip install 'edgecnn[export]'"
-        ) from error
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def show(folder: Path, report: Report) -> None:
 def _show_budget(budget: BudgetSection) -> None:
     from edgecnn.report.budget import points, points_up
 
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             step["recipe"],
             f"{step['agreement']:.2%}",
@@ -47,6 +47,7 @@ def _show_budget(budget: BudgetSection) -> None:
         )
         for step in budget["steps"]
     ]
+    rows += [(step["recipe"], "-", "-", "-", "-", "-", "failed") for step in budget.get("failed", ())]
     kind = "" if budget["labelled"] else "; no labels, so every changed decision counts as lost"
     title = f"accuracy budget of {points(budget['max_drop'])} points, on {budget['engine']}{kind}"
     console.table(title, ("step", ">as float", ">lost", ">gained", ">drop", ">at most", "holds"), rows)

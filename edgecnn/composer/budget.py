@@ -10,15 +10,15 @@ most: what is shown then is never less than the true drop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgecnn.composer.request import DEFAULT_RECIPE, Request, Rung
-from edgecnn.errors import DataError, OptionError
+from edgecnn.errors import DataError, EdgecnnError, OptionError
 from edgecnn.manifest import OutputContract
 from edgecnn.recipe import Recipe, ladder, load_recipe
 from edgecnn.report.budget import points, points_up, verdict
-from edgecnn.report.document import BudgetSection, BudgetStep
+from edgecnn.report.document import BudgetSection, BudgetStep, FailedStep
 from edgecnn.runtime.evaluation.decisions import is_flipped, who_is_right
 from edgecnn.runtime.evaluation.labelled import Labelled
 from edgecnn.runtime.evaluation.section import PictureRow
@@ -124,19 +124,27 @@ def climb(
 ) -> tuple[Rung, BudgetSection]:
     """Try recipes until the budget holds; return the first that keeps it, else the one with the smallest upper end.
 
+    A later recipe that fails is noted and passed over: what was found before is not lost.
+
     Args:
         recipes: The steps, cheapest first.
         attempt: Quantises with a recipe and counts decisions.
         max_drop: The budget, a share.
         engine: Where the decisions come from, for the report.
         labelled: Whether decisions are compared with labels.
+
+    Raises:
+        Exception: What the recipe raises that comes before any result.
     """
     tried: list[BudgetStep] = []
+    failed: list[FailedStep] = []
+    in_vain: list[str] = []
     best: tuple[float, Rung] | None = None
-    for recipe in recipes:
-        rung, counted = attempt(recipe)
-        step = _step(recipe.name, counted, max_drop)
+    for rung, counted in _results(recipes, attempt, failed):
+        step = _step(rung.recipe.name, counted, max_drop)
         tried.append(step)
+        if rung.tuned_in_vain:
+            in_vain.append(rung.recipe.name)
         if best is None or step["high"] < best[0]:
             best = step["high"], rung
         if step["holds"]:
@@ -144,17 +152,40 @@ def climb(
     if best is None:
         raise ValueError("a ladder needs at least one step")
     nearest = min(tried, key=lambda step: step["high"])
-    section: BudgetSection = {
+    return best[1], {
         "max_drop": max_drop,
         "confidence": CONFIDENCE,
         "labelled": labelled,
         "engine": engine,
         "recipe": nearest["recipe"],
         "holds": nearest["holds"],
-        "verdict": verdict(nearest, max_drop, CONFIDENCE),
+        "verdict": verdict(nearest, max_drop, CONFIDENCE, failed, in_vain),
         "steps": tried,
+        "failed": failed,
     }
-    return best[1], section
+
+
+def _results(
+    recipes: Sequence[Recipe], attempt: Callable[[Recipe], tuple[Rung, Tally]], failed: list[FailedStep]
+) -> Iterator[tuple[Rung, Tally]]:
+    """Yield what recipes give. Those that fail after the first result are added to ``failed``."""
+    has_result = False
+    for recipe in recipes:
+        try:
+            found = attempt(recipe)
+        except Exception as error:  # whatever it is, memory that does not suffice included, the best result is kept
+            if not has_result:
+                raise
+            failed.append({"recipe": recipe.name, "reason": _reason(error)})
+        else:
+            has_result = True
+            yield found
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's message on one line; that of an unforeseen one begins with its kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _step(recipe: str, counted: Tally, max_drop: float) -> BudgetStep:

@@ -130,7 +130,7 @@ def evaluate(
 def _found(
     manifest: Manifest, name: str, observer: Observer, skipped: Sequence[str], notes: Sequence[str]
 ) -> DecisionsSection:
-    return decisions(manifest, name, observer.rows, observer.noise, MODEL, skipped, notes)
+    return decisions(manifest, name, observer.rows, observer.noise, MODEL, skipped, notes, observer.label_masks)
 
 
 def _accuracy(own: DecisionsSection, rows: list[EngineAccuracy]) -> AccuracySection:

@@ -61,13 +61,15 @@ def narrowing_note(found: NarrowingSection) -> str:
     return text
 
 
-def calibration_notes(images: int, skipped: int) -> list[str]:
-    """Return what the user should know about the calibration pictures."""
-    notes = []
+def calibration_notes(rung: Rung) -> list[str]:
+    """Return what the user should know about the calibration pictures, and about what was tried in vain."""
+    notes, images, skipped = [], rung.quantised.images, len(rung.skipped)
     if images < FEW_IMAGES:
         notes.append(f"calibrated on {images} image(s): ranges are uncertain; give at least {FEW_IMAGES}, better 100.")
     if skipped:
         notes.append(f"{skipped} calibration image(s) could not be used; the report names them.")
+    if rung.tuned_in_vain:
+        notes.append("fine-tuning brought nothing on the pictures kept to judge it: the result is the one without.")
     return notes
 
 
@@ -192,6 +194,7 @@ def _calibration(rung: Rung) -> CalibrationSection:
         "recipe": rung.recipe.name,
         "observer": rung.quantised.observer,
         "biases_corrected": rung.quantised.corrected,
+        "tuned": rung.quantised.tuned,
         "images": rung.quantised.images,
         "skipped": [f"{item.name}: {item.reason}" for item in rung.skipped],
         "digest": rung.digest,

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from edgecnn.report.document import BudgetStep
+from edgecnn.report.document import BudgetStep, FailedStep
 
 
-def verdict(step: BudgetStep, max_drop: float, confidence: float) -> str:
+def verdict(
+    step: BudgetStep,
+    max_drop: float,
+    confidence: float,
+    failed: Sequence[FailedStep] = (),
+    in_vain: Sequence[str] = (),
+) -> str:
     """Return what the best step of a climb says about the budget.
 
     Args:
         step: The step that holds, else the nearest one.
         max_drop: The budget, a share.
         confidence: That of the interval's upper end.
+        failed: The steps that ended with an error.
+        in_vain: Recipes whose fine-tuning was not taken.
     """
     measured = (
         f"drop {points(step['drop'])}, at most {points_up(step['high'])} with {confidence:.0%} confidence "
         f"({step['lost']} lost and {step['gained']} gained of {step['images']} pictures)"
     )
     limit = points(max_drop)
+    aside = "".join(f" The recipe '{item['recipe']}' failed: {item['reason'].rstrip('.')}." for item in failed)
+    if in_vain:
+        names = " and ".join(f"'{name}'" for name in in_vain)
+        aside += f" Fine-tuning brought nothing on the pictures kept to judge it: {names} gave what came before it."
     if step["holds"]:
-        return f"The recipe '{step['recipe']}' keeps the budget of {limit} points: {measured}."
+        return f"The recipe '{step['recipe']}' keeps the budget of {limit} points: {measured}.{aside}"
     return (
-        f"No recipe keeps the budget of {limit} points. '{step['recipe']}' comes nearest: {measured}. {_advice(step)}"
+        f"No recipe keeps the budget of {limit} points. '{step['recipe']}' comes nearest: {measured}.{aside} "
+        f"{_advice(step)}"
     )
 
 

@@ -80,11 +80,15 @@ class FrameSection(TypedDict):
 
 
 class CalibrationSection(TypedDict):
-    """What the grids were chosen on; ``skipped`` names pictures that could not be used."""
+    """What the grids were chosen on; ``skipped`` names pictures that could not be used.
+
+    ``tuned`` says whether weights and biases were fine-tuned after that.
+    """
 
     recipe: str
     observer: str
     biases_corrected: bool
+    tuned: NotRequired[bool]
     images: int
     skipped: list[str]
     digest: str
@@ -153,6 +157,13 @@ class BudgetStep(TypedDict):
     images_needed: int | None
 
 
+class FailedStep(TypedDict):
+    """A recipe that ended with an error, and which; it has no result."""
+
+    recipe: str
+    reason: str
+
+
 class BudgetSection(TypedDict):
     """The recipes that were tried, cheapest first, until one kept the accuracy budget ``max_drop``.
 
@@ -168,6 +179,7 @@ class BudgetSection(TypedDict):
     holds: bool
     verdict: str
     steps: list[BudgetStep]
+    failed: NotRequired[list[FailedStep]]
 
 
 class NarrowingSection(TypedDict):

@@ -35,9 +35,6 @@ def test_table_shows_values_as_they_are(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_progress_yields_everything_and_draws_nothing_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(console.progress([3, 1, 2], "reading")) == [3, 1, 2]
-    with console.steps(2) as step:
-        step.begin("one")
-        step.begin("two")
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")

@@ -256,6 +256,26 @@ def test_masks_are_known_again(evaluate: Evaluate, data: Path, tmp_path: Path) -
     assert f"{section['masks']['iou']:.4f}" in text
 
 
+def test_label_masks_beside_the_pictures_are_met_or_not(evaluate: Evaluate, tmp_path: Path) -> None:
+    data = photographs(tmp_path / "photos")
+    relu = helper.make_node("Relu", ["conv"], ["logits"])
+    model = onnx_files.write(tmp_path / "net.onnx", [relu], output=(1, onnx_files.CLASSES, 16, 16))
+    for label in LABELS:
+        (tmp_path / "masks" / label).mkdir(parents=True)
+        for index in range(3):
+            cv2.imwrite(str(tmp_path / "masks" / label / f"{index}.png"), np.ones((16, 20), np.uint8))
+    bundle = exported(tmp_path / "bundle", model, data, "--eval", str(data))
+    both = document.read(bundle / "report.json")["decisions"]["label_masks"]
+    assert (both["images"], [row["label"] for row in both["classes"]]) == (12, ["1"])
+    assert 0 < both["int8"] < 1
+    assert both["float"] == pytest.approx(both["int8"], abs=0.05)
+    assert "Beside the label masks of 12 pictures" in (bundle / "report.html").read_text()
+    alone = found(evaluate(bundle, data, "--json"))
+    assert alone["label_masks"] == both | {"float": None, "classes": [both["classes"][0] | {"float": None}]}
+    assert f"Beside the label masks of 12 pictures INT8 reaches {both['int8']:.3f} (intersection" in alone["verdict"]
+    assert f"label masks, INT8 {both['int8']:.4f}" in " ".join(evaluate(bundle, data)[1].split())
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [([], "give them with --eval DIR"), (["--eval", "DATA"], "for inspection models")],

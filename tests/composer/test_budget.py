@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgecnn.composer import Request, budget, open_model
 from edgecnn.composer.budget import TWO_SIDED, Tally, climb, countable, planned, tally
-from edgecnn.errors import DataError, OptionError
+from edgecnn.errors import CalibrationError, DataError, OptionError
 from edgecnn.recipe import Recipe, load_recipe
 from edgecnn.report.document import BudgetSection
 from edgecnn.runtime.evaluation.labelled import Labelled
@@ -97,6 +97,7 @@ class Made:
     """Stands for what a recipe made."""
 
     recipe: Recipe
+    tuned_in_vain: bool = False
 
 
 def climbed(tallies: Sequence[Tally], max_drop: float) -> tuple[str, BudgetSection, list[str]]:
@@ -153,6 +154,59 @@ def test_what_is_chosen_holds_or_nothing_does(steps: list[Tally], max_drop: floa
     assert name == section["recipe"] == f"r{holding[0] if holding else ends.index(min(ends))}"
     assert section["holds"] == bool(holding)
     assert section["holds"] == section["verdict"].startswith("The recipe")
+
+
+EQUAL = Tally(1000, 970, 30, 0)
+
+
+def failing(error: BaseException, where: int) -> tuple[str, BudgetSection]:
+    """Climb a ladder of three steps, each better than the one before, of which one raises ``error``."""
+    recipes = [recipe(f"r{index}") for index in range(3)]
+
+    def attempt(item: Recipe) -> tuple[Made, Tally]:
+        if item is recipes[where]:
+            raise error
+        lost = 30 - 10 * recipes.index(item)
+        return Made(item), Tally(1000, 1000 - lost, lost, 0)
+
+    made, section = climb(recipes, attempt, 0.005, "engine", True)
+    return made.recipe.name, section
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (CalibrationError("no grid\nholds it."), "no grid holds it."),
+        (RuntimeError("not enough memory"), "RuntimeError: not enough memory"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+@pytest.mark.parametrize(("where", "best"), [(1, "r2"), (2, "r1")])
+def test_a_later_step_that_fails_is_noted_and_the_best_result_is_kept(
+    error: Exception, reason: str, where: int, best: str
+) -> None:
+    name, section = failing(error, where)
+    assert (name, section["recipe"], len(section["steps"])) == (best, best, 2)
+    assert section["failed"] == [{"recipe": f"r{where}", "reason": reason}]
+    assert f" The recipe 'r{where}' failed: {reason.rstrip('.')}. More pictures" in section["verdict"]
+
+
+def test_fine_tuning_that_brought_nothing_is_said() -> None:
+    made = [Made(recipe("default")), Made(recipe("best"), True), Made(recipe("finetune"), True)]
+    left = iter(made)
+    chosen, section = climb([item.recipe for item in made], lambda item: (next(left), EQUAL), 0.005, "engine", True)
+    assert chosen is made[0]
+    assert "to judge it: 'best' and 'finetune' gave what came before it. More pictures" in section["verdict"]
+
+
+def test_the_first_step_that_fails_ends_the_climb() -> None:
+    with pytest.raises(CalibrationError, match="no grid"):
+        failing(CalibrationError("no grid"), 0)
+
+
+def test_an_interrupt_stops_a_climb_that_has_a_result() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        failing(KeyboardInterrupt(), 2)
 
 
 # What is asked for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +149,31 @@ def test_a_budget_that_nothing_keeps_gives_the_nearest(make: Make, tmp_path: Pat
     assert "No recipe keeps the budget of 0.9 points. 'default' comes nearest" in found["verdict"]
     with Bundle.open(tmp_path / "bundle") as bundle:
         assert bundle.manifest.provenance.recipe == "default"
+
+
+@pytest.mark.usefixtures("unrepaired")
+def test_a_step_that_breaks_off_costs_nothing_of_what_was_found_before(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "ladder", lambda: ["default"])
+    make("stretched", SMALLEST)
+    expected = everything(tmp_path / "bundle")
+    quantise = rung.quantise
+
+    def breaking(model: ir.Model, pictures: Iterator[np.ndarray], tried: Recipe, *rest: object) -> object:
+        if tried.name == "best":
+            next(pictures)
+            raise RuntimeError("out of memory")
+        return quantise(model, pictures, tried, *rest)
+
+    monkeypatch.setattr(rung, "quantise", breaking)
+    monkeypatch.setattr(budget, "ladder", lambda: ["default", "best"])
+    report = check(make("stretched", SMALLEST))
+    assert [step["recipe"] for step in report["budget"]["steps"]] == ["default"]
+    assert report["budget"]["failed"] == [{"recipe": "best", "reason": "RuntimeError: out of memory"}]
+    found = everything(tmp_path / "bundle")
+    assert b'<span class="badge small bad">failed</span>' in found["report.html"]
+    assert {name for name in found if found[name] != expected[name]} == {"manifest.json", "report.json", "report.html"}
 
 
 @pytest.mark.usefixtures("unrepaired")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.composer import Request, build, layers, open_model
+from edgecnn.composer import Request, build, layers, open_model, rung
 from edgecnn.composer.layers import FEWEST_FRAMES, MOST_FRAMES, affordable_frames
+from edgecnn.quant import pipeline
 from edgecnn.quant.pipeline import draft
 from edgecnn.report.document import Report
 from edgecnn.report.layers import LayerTable, integer_layers
@@ -33,10 +34,10 @@ def test_the_larger_the_model_the_fewer_frames(macs: int, frames: int) -> None:
     assert affordable_frames(table(macs)) == frames
 
 
-def exported(folder: Path) -> tuple[Report, list[str]]:
+def exported(folder: Path, recipe: str = "fast") -> tuple[Report, list[str]]:
     source, stages = open_model(str(onnx_files.write(folder / "net.onnx"))), list[str]()
     pictures = list(np.random.default_rng(2).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8))
-    request = Request(source, source.expects, ("rpi",), Frames(pictures), "fast")
+    request = Request(source, source.expects, ("rpi",), Frames(pictures), recipe)
     return build(request, folder / "bundle", lambda stage, steps: stages.append(stage)), stages
 
 
@@ -57,6 +58,27 @@ def test_the_numbers_are_the_same_every_time(tmp_path: Path) -> None:
         exported(tmp_path / name)
         texts.append((tmp_path / name / "bundle" / "report.json").read_bytes())
     assert texts[0] == texts[1]
+
+
+def test_after_fine_tuning_the_report_says_what_one_layer_alone_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantise = rung.quantise
+    for tuned, folder in ((False, tmp_path / "a"), (True, tmp_path / "b")):
+        folder.mkdir()
+        monkeypatch.setattr(rung, "quantise", lambda *rest, tuned=tuned: replace(quantise(*rest), tuned=tuned))
+        report, _ = exported(folder)
+        page = (folder / "bundle" / "report.html").read_text()
+        assert report["calibration"]["tuned"] is tuned
+        assert (layers.TUNED in report["notes"]) is tuned
+        assert ("then fine-tuned with the weights" in page) is tuned
+
+
+def test_fine_tuning_that_brought_nothing_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "tune", lambda graph, *rest: graph)
+    report, _ = exported(tmp_path, "best")
+    assert report["calibration"]["tuned"] is False
+    assert [note for note in report["notes"] if note.startswith("fine-tuning brought nothing")]
 
 
 def test_a_model_too_large_is_not_measured_and_a_note_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

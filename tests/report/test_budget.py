@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.report.budget import points, points_up, verdict
-from edgecnn.report.document import BudgetSection, BudgetStep, Report
+from edgecnn.report.document import BudgetSection, BudgetStep, FailedStep, Report
 from edgecnn.report.html import render
 from tests.report.documents import full
 
@@ -70,6 +70,14 @@ def test_what_does_not_hold_says_what_could_help() -> None:
     assert "if these shares stay, 4021 would do. Give more with --eval, or allow --max-drop 0.91." in few
     much = verdict(step("best", 0.02, 0.0301, False), 0.005, 0.95)
     assert "Calibrate on more of the kind that is lost (--calibrate), or allow --max-drop 3.01." in much
+
+
+def test_the_step_that_failed_is_named_in_the_verdict_and_on_the_page() -> None:
+    failed = [FailedStep(recipe="finetune", reason="no <memory>.")]
+    kept = verdict(step("default", 0.001, 0.0042, True), 0.005, 0.95, failed)
+    assert kept.endswith("of 600 pictures). The recipe 'finetune' failed: no <memory>.")
+    text = page(section(step("default", 0.02, 0.031, False)) | {"failed": failed})
+    assert '<td>finetune</td><td colspan="6">no &lt;memory&gt;.</td><td><span class="badge small bad">failed<' in text
 
 
 def test_the_page_shows_every_step() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.evaluation.inspection import inspection, share_of
+from edgecnn.runtime.evaluation.masks import LabelMasks
 from edgecnn.runtime.evaluation.section import (
     Accuracies,
     DecisionsSection,
@@ -31,6 +32,7 @@ def decisions(
     source: str,
     skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
+    label_masks: LabelMasks | None = None,
 ) -> DecisionsSection:
     """Return the section of the report.
 
@@ -42,6 +44,7 @@ def decisions(
         source: Where float's decisions come from: `MODEL` or `BUNDLE`.
         skipped: Pictures that could not be used.
         notes: What the reader should know beside what is found here.
+        label_masks: What `Observer` counted beside label masks.
 
     Raises:
         DataError: If there is no picture.
@@ -50,7 +53,14 @@ def decisions(
         raise DataError(f"no picture to evaluate on can be used{f', the first: {skipped[0]}' if skipped else ''}.")
     found = _section(manifest, engine, rows, noise, source)
     found["skipped"] = list(skipped)
+    if label_masks is not None:
+        found["label_masks"] = label_masks.section()
+        notes = [*notes, *_unusable(label_masks.skipped)]
     return found | {"verdict": verdict(found), "remarks": [*notes, *remarks(found)]}
+
+
+def _unusable(masks: Sequence[str]) -> list[str]:
+    return [f"{len(masks)} label mask(s) could not be used, the first: {masks[0]}"] if masks else []
 
 
 def _section(

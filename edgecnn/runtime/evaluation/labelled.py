@@ -13,6 +13,7 @@ from edgecnn.vision.frames import list_images
 from edgecnn.vision.results import Verdict
 
 LABEL_FILES = ("labels.csv", "val.csv")
+MASKS = "masks"
 PASS, REJECT = Verdict.PASS.value, Verdict.REJECT.value
 
 
@@ -25,11 +26,13 @@ class Labelled:
         name: Its path below the folder, with ``/``.
         label: A class (its index as text where the model has no names), ``PASS`` or ``REJECT`` for inspections; None
             where it is not known.
+        mask: The file with its label mask, None where there is none; see `edgecnn.runtime.evaluation.masks`.
     """
 
     path: Path
     name: str
     label: str | None
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ def find_labelled(folder: Path, words: Vocabulary | None = None) -> list[Labelle
         3. For inspections with ``good`` given, pictures in sub-folders of these names are sound, those in all other
            sub-folders are defective.
         4. Else a picture has no label; agreement with the float model is measured all the same.
+        5. Its label mask is the file in the table's column ``mask``, else the PNG of the same path below the folder
+           ``masks`` (`MASKS`) beside ``folder``, if there is one.
 
     Raises:
         DataError: If there is no picture, or the table cannot be read or names other files or labels.
@@ -106,9 +111,16 @@ def find_labelled(folder: Path, words: Vocabulary | None = None) -> list[Labelle
     below = {path: path.relative_to(folder) for path in paths}
     _check_good(words, {name.parts[0] for name in below.values() if len(name.parts) > 1}, f"folder below {folder}")
     return [
-        Labelled(path, name.as_posix(), words.right(name.parts[0]) if len(name.parts) > 1 else None)
+        Labelled(
+            path, name.as_posix(), words.right(name.parts[0]) if len(name.parts) > 1 else None, _mask(folder, name)
+        )
         for path, name in below.items()
     ]
+
+
+def _mask(folder: Path, name: Path) -> Path | None:
+    mask = folder.parent / MASKS / name.with_suffix(".png")
+    return mask if folder.name != MASKS and mask.is_file() else None
 
 
 def without_label(pictures: Sequence[Labelled], words: Vocabulary) -> str | None:
@@ -149,7 +161,10 @@ def _from_table(table: Path, folder: Path, words: Vocabulary) -> list[Labelled]:
     _check_good(words, {row["label"] or "" for row, _ in inside} if labelled else set(), f"label in {table}")
     return [
         Labelled(
-            path, path.relative_to(folder).as_posix(), _label(row["label"] or "", words, table) if labelled else None
+            path,
+            path.relative_to(folder).as_posix(),
+            _label(row["label"] or "", words, table) if labelled else None,
+            table.parent / name if (name := row.get("mask")) else None,
         )
         for row, path in inside
     ]

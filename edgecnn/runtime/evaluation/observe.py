@@ -15,6 +15,7 @@ from edgecnn.manifest import Manifest
 from edgecnn.runtime.compare import mean_iou
 from edgecnn.runtime.engines import Engine
 from edgecnn.runtime.evaluation.labelled import Labelled
+from edgecnn.runtime.evaluation.masks import LabelMasks
 from edgecnn.runtime.evaluation.section import Judgement, OutputNoise, Overlap, PictureRow
 from edgecnn.runtime.evaluation.statistics import Noise
 from edgecnn.vision.preprocess import Preprocess
@@ -46,25 +47,34 @@ class RealOutput(Output):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is ready for the model: what it is called and labelled, and its frame (H, W, C) uint8."""
+    """A picture that is ready for the model.
+
+    Attributes:
+        item: What it is called and labelled.
+        digest: SHA-256 of its file.
+        frame: uint8 (H, W, C) at the model's size.
+        size: Height and width that it had before.
+    """
 
     item: Labelled
     digest: str
     frame: Frame
+    size: tuple[int, int] = (0, 0)
 
 
 def read_pictures(items: Iterable[Labelled], preprocess: Preprocess, skipped: list[str]) -> Iterator[Picture | None]:
     """Yield the pictures at the model's size, None for what cannot be used; why is added to ``skipped``."""
     for item in items:
         try:
-            frame = preprocess(read_image(item.path))
+            image = read_image(item.path)
+            frame = preprocess(image)
             with item.path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except (DataError, OSError) as error:
             skipped.append(f"{item.name}: {str(error).removeprefix(f'{item.path}: ')}")
             yield None
         else:
-            yield Picture(item, digest, frame)
+            yield Picture(item, digest, frame, (image.shape[0], image.shape[1]))
 
 
 class Observer:
@@ -77,6 +87,7 @@ class Observer:
 
     Attributes:
         rows: One per picture.
+        label_masks: What was counted beside label masks.
     """
 
     def __init__(self, manifest: Manifest, recorded: Mapping[str, PictureRow] | None = None) -> None:
@@ -86,6 +97,7 @@ class Observer:
         self._recorded = recorded or {}
         self._noise = [Noise() for _ in manifest.outputs]
         self._compared = False
+        self.label_masks = LabelMasks(manifest)
 
     def add(self, picture: Picture, integers: Sequence[Array], real: Sequence[Array] | None = None) -> None:
         """Take in one picture.
@@ -102,6 +114,7 @@ class Observer:
         outputs = [Output(contract, array) for contract, array in pairs]
         found = self._decode(outputs, self._manifest)
         if real is None:
+            self._count(picture, found, None)
             self.rows.append(self._recalled(picture, found))
         else:
             self.rows.append(self._compare(picture, found, outputs, real))
@@ -114,7 +127,14 @@ class Observer:
             noise.add(clean.real[None], noisy.real[None])
         self._compared = True
         before = self._decode(wanted, self._manifest)
+        self._count(picture, found, before)
         return _row(picture, judgement(found), judgement(before), _overlap(before, found))
+
+    def _count(self, picture: Picture, found: Decision, before: Decision | None) -> None:
+        """Compare with the label mask, if the task makes masks and there is one."""
+        if found.mask is not None and picture.item.mask is not None:
+            wanted = None if before is None else before.mask
+            self.label_masks.add(picture.item.mask, picture.size, found.mask, wanted)
 
     def _recalled(self, picture: Picture, found: Decision) -> PictureRow:
         """Return the row with what was recorded of float; a mask's overlap holds only for the very same mask."""

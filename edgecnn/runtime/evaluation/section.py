@@ -5,7 +5,7 @@ Shares lie in 0..1. What was not measured is None.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 Share = float
 
@@ -107,6 +107,23 @@ class MaskSection(TypedDict):
     limit: Share
 
 
+class ClassOverlap(TypedDict):
+    """Intersection over union of one class with the label masks, over the pixels of all pictures."""
+
+    label: str
+    int8: Share
+    float: Share | None
+
+
+class LabelMaskSection(TypedDict):
+    """Masks of both models beside label masks: means over the classes that occur there. None: float was not run."""
+
+    images: int
+    int8: Share
+    float: Share | None
+    classes: list[ClassOverlap]
+
+
 class OutputNoise(TypedDict):
     """Signal-to-quantisation-noise ratio of one output; None where nothing differs or the signal is constant."""
 
@@ -133,6 +150,7 @@ class DecisionsSection(TypedDict):
     paired: Paired | None
     inspection: InspectionSection | None
     masks: MaskSection | None
+    label_masks: NotRequired[LabelMaskSection | None]
     noise: list[OutputNoise]
     remarks: list[str]
     skipped: list[str]

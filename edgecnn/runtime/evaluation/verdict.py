@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgecnn.runtime.evaluation.inspection import FEW_PARTS
-from edgecnn.runtime.evaluation.section import DecisionsSection, Interval, MaskSection, Paired
+from edgecnn.runtime.evaluation.section import DecisionsSection, Interval, LabelMaskSection, MaskSection, Paired
 from edgecnn.runtime.evaluation.statistics import FEW_IMAGES, images_needed, wilson_interval
 
 SHOWN_DROP = 0.01
@@ -16,8 +16,11 @@ def verdict(found: DecisionsSection) -> str:
     """Return what follows from the numbers, in one to three sentences."""
     if not any(row["int8"]["decision"] for row in found["pictures"]):
         return _noise_alone(found)
+    beside = _beside_labels(found.get("label_masks"))
     if found["masks"] is not None:
-        return _masks(found, found["masks"])
+        return f"{_masks(found, found['masks'])}{beside}"
+    if beside:
+        return f"{beside.lstrip()} {_no_float()}"
     if found["paired"] is not None:
         return _pairs(found["paired"])
     if found["agreement"] is not None:
@@ -47,6 +50,16 @@ def _masks(found: DecisionsSection, masks: MaskSection) -> str:
             f"Too few pictures to say how alike the masks are: {count}, at least {FEW_IMAGES} are needed. Here {text}"
         )
     return f"T{text[1:]}"
+
+
+def _beside_labels(found: LabelMaskSection | None) -> str:
+    if found is None:
+        return ""
+    before = "" if found["float"] is None else f", float {found['float']:.3f}"
+    return (
+        f" Beside the label masks of {_pictures(found['images'])} INT8 reaches {found['int8']:.3f}{before} "
+        "(intersection over union, mean over the classes)."
+    )
 
 
 def _pairs(paired: Paired) -> str:

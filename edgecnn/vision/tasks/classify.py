@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
     scores = probabilities(outputs[0])
     names = label_names(manifest, scores.size)
     best = int(np.argmax(scores))
-    by_label = dict(zip(names, (float(score) for score in scores), strict=True))
+    by_label = dict(zip(names, scores.tolist(), strict=True))
     return Decision(label=names[best], score=float(scores[best]), scores=by_label)
 
 
@@ -54,4 +55,10 @@ def label_names(manifest: Manifest, count: int) -> tuple[str, ...]:
     """
     if manifest.labels and len(manifest.labels) != count:
         raise DataError(f"the bundle has {len(manifest.labels)} labels, its output has {count} scores.")
-    return manifest.labels or tuple(str(index) for index in range(count))
+    return manifest.labels or _numbered(count)
+
+
+@functools.cache
+def _numbered(count: int) -> tuple[str, ...]:
+    """Return "0", "1", ...: made once, for a thousand names a frame would cost more than all else beside the engine."""
+    return tuple(map(str, range(count)))

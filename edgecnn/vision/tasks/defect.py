@@ -22,7 +22,7 @@ def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
     if not manifest.thresholds:
         raise DataError("the bundle's task is 'defect', but it has no threshold: nothing could ever be rejected.")
     scores = probabilities(outputs[0])
-    by_label = dict(zip(label_names(manifest, scores.size), (float(score) for score in scores), strict=True))
+    by_label = dict(zip(label_names(manifest, scores.size), scores.tolist(), strict=True))
     margins = {label: by_label[label] - limit for label, limit in sorted(manifest.thresholds.items())}
     label = max(margins, key=lambda name: margins[name])
     verdict = Verdict.REJECT if margins[label] >= 0 else Verdict.PASS
