@@ -25,6 +25,7 @@ import peer
 import processes
 from lite0 import Logits
 
+from edgecnn.runtime.engines import usable_processors
 from edgecnn.runtime.evaluation.statistics import agreement, sqnr_db
 
 PEER = "quantize_static"
@@ -68,11 +69,11 @@ def int8_convolutions(bundle: Path, scratch: Path) -> dict[str, str]:
 
 def predict_all(frames: list[lite0.Frame], work: Path) -> dict[str, Logits]:
     """Return the logits (pictures, classes) of the float model, the peer and every engine of our bundle."""
-    logits = {}
+    logits, threads = {}, usable_processors()
     for name, path in {"float": lite0.float_model(work), PEER: work / PEER / "model.onnx"}.items():
-        run = judge.onnx_runtime(path, 0)
+        run = judge.onnx_runtime(path, threads)
         logits[name] = np.stack([run(lite0.network_input(frame)) for frame in frames])
-    for engine, got in judge.outputs(work / "efficientnet", frames, 0):
+    for engine, got in judge.outputs(work / "efficientnet", frames, threads):
         if isinstance(got, str):
             raise SystemExit(f"{engine} {got}")
         logits[f"edgecnn {engine}"] = got

@@ -29,7 +29,9 @@ def on_cpus(count: int) -> None:
         os.environ[name] = str(count)
 
 
-def run(arguments: Sequence[str | Path], log: Path, minutes: float = 60, gigabytes: float = 16) -> Cost:
+def run(
+    arguments: Sequence[str | Path], log: Path, minutes: float = 60, gigabytes: float = 16, folder: Path | None = None
+) -> Cost:
     """Run a process to its end, or until it passes a limit; an interrupt ends it as well.
 
     Args:
@@ -37,11 +39,12 @@ def run(arguments: Sequence[str | Path], log: Path, minutes: float = 60, gigabyt
         log: Where its output goes.
         minutes: Limit of wall-clock time.
         gigabytes: Limit of resident memory.
+        folder: Where it runs, None for the current folder.
     """
     begun = time.perf_counter()
     with log.open("wb") as stream:
         command = [str(item) for item in arguments]
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder)
     failure = ""
     try:
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:

@@ -152,7 +152,9 @@ class Bench:
             command = run.command(folder)
         except RuntimeError as error:
             return {"failure": str(error)}
-        cost = processes.run(command, folder.with_suffix(".log"), self.minutes, self.gigabytes)
+        # Peers write files where they are run: that is the folder made for them. Ours makes its folder itself.
+        place = folder if folder.is_dir() else None
+        cost = processes.run(command, folder.with_suffix(".log"), self.minutes, self.gigabytes, place)
         result = {"seconds": cost.seconds, "memory": cost.memory}
         return result | ({"failure": cost.failure} if cost.failure else {"engines": self._judge(folder)})
 

@@ -101,6 +101,26 @@ def test_unknown_name_is_refused(benchmarks: Path, tmp_path: Path) -> None:
     assert "--only nobody: there is none; see --list" in error.value.stderr
 
 
+def test_what_a_peer_writes_where_it_is_run_stays_in_its_folder(
+    benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ptq
+
+    script = "import pathlib, sys; pathlib.Path('stray.csv').touch(); sys.exit('ended')"
+
+    def command(folder: Path) -> list[str | Path]:
+        folder.mkdir()
+        return [sys.executable, "-c", script]
+
+    (tmp_path / "current").mkdir()
+    monkeypatch.chdir(tmp_path / "current")
+    bench = ptq.Bench(ptq.Inputs(tmp_path, tmp_path), threads=1, minutes=1, gigabytes=1)
+    bench.perform(ptq.Run("peer", "Peer", "setting", "how", str, command))
+    assert bench.rows()["peer/setting"]["failure"] == "ended"
+    assert list((tmp_path / "current").iterdir()) == []
+    assert (tmp_path / "ptq" / "peer" / "setting" / "stray.csv").is_file()
+
+
 @pytest.mark.parametrize(
     ("code", "minutes", "gigabytes", "failure"),
     [

@@ -31,7 +31,7 @@ def report(bundle: Path) -> dict:
 
 
 def test_the_bundle_holds_what_the_design_says(bundle: Path) -> None:
-    assert set(contents(bundle)) == MODELS | TEXTS | {"golden.npz", "graph.npz"}
+    assert set(contents(bundle)) == MODELS | TEXTS | {"golden.npz", "graph.npz", "health.npz"}
     assert [path.name for path in bundle.parent.iterdir()] == ["stripes"]
 
 
