@@ -118,13 +118,22 @@ def normalised(picture: np.ndarray, mean: float, std: float, rgb: bool) -> np.nd
     return np.ascontiguousarray(real.transpose(2, 0, 1))[None].astype(np.float32)
 
 
+def cropped(frame: np.ndarray, size: int) -> np.ndarray:
+    """Return the middle of a frame whose shorter side was brought to ``size``, as scripts for ImageNet networks do."""
+    height, width = frame.shape[:2]
+    scale = size / min(height, width)
+    resized = cv2.resize(frame, (round(width * scale), round(height * scale)))
+    top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
+    return resized[top : top + size, left : left + size]
+
+
 def scripts(model: Path, bundle: Path, size: int, mean: float, std: float, rgb: bool) -> dict[str, Script]:
-    """Return the script a user would write, for each engine."""
+    """Return the script a user would write, for each engine; it prepares frames as the bundle does."""
     onnx_runtime, openvino = judge.onnx_runtime(model, 1), judge.openvino(model, 1)
     tflite = _interpreter(bundle / "model.tflite")
 
     def prepared(frame: np.ndarray) -> np.ndarray:
-        return normalised(cv2.resize(frame, (size, size)), mean, std, rgb)
+        return normalised(cropped(frame, size) if rgb else cv2.resize(frame, (size, size)), mean, std, rgb)
 
     return {
         "onnxruntime": lambda frame: softmax(onnx_runtime(prepared(frame))),

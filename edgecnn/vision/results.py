@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -11,6 +13,7 @@ import numpy.typing as npt
 from edgecnn.affine import dequantise
 from edgecnn.errors import DataError
 from edgecnn.manifest import OutputContract
+from edgecnn.tensor import QuantParams
 
 Array = npt.NDArray[np.generic]
 
@@ -56,8 +59,49 @@ class Output:
     @property
     def real(self) -> npt.NDArray[np.float32]:
         """The real values, float32, same shape; indices (outputs without a grid) are returned as float32."""
-        quant = self.contract.tensor.quant
-        return self.integers.astype(np.float32) if quant is None else dequantise(self.integers, quant)
+        spec = self.contract.tensor
+        if spec.quant is None:
+            return self.integers.astype(np.float32)
+        if spec.dtype == "uint8" and spec.quant.axis is None:
+            return np.asarray(_values(spec.quant)[self.integers], np.float32)
+        return dequantise(self.integers, spec.quant)
+
+
+@functools.cache
+def _values(quant: QuantParams) -> npt.NDArray[np.float32]:
+    """Return what each of the integers 0..255 stands for: looking it up is quicker than computing it, and the same."""
+    return dequantise(np.arange(256, dtype=np.uint8), quant)
+
+
+class Scores(Mapping[str, float]):
+    """The score of every label. A thousand of them cost nothing before somebody looks.
+
+    Args:
+        names: The labels.
+        values: One score per label, float64, shape (labels,).
+    """
+
+    def __init__(self, names: tuple[str, ...] = (), values: npt.NDArray[np.float64] | None = None) -> None:
+        self._names, self._values = names, np.empty(0) if values is None else values
+
+    def __getitem__(self, name: str) -> float:
+        try:
+            return float(self._values[self._names.index(name)])
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def items(self) -> ItemsView[str, float]:
+        """Return labels and scores, all at once."""
+        return dict(zip(self._names, self._values.tolist(), strict=True)).items()
+
+    def __repr__(self) -> str:
+        return f"Scores({dict(self.items())})"
 
 
 @dataclass(frozen=True)
@@ -74,7 +118,7 @@ class Decision:
 
     label: str | None = None
     score: float | None = None
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=Scores)
     verdict: Verdict | None = None
     mask: npt.NDArray[np.uint8] | None = None
 

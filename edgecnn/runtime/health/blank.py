@@ -17,6 +17,17 @@ SHARE = 0.02
 """Values that may be otherwise: hot pixels, a camera's clock."""
 
 
+def has_content(picture: Image) -> bool:
+    """Tell whether more than `SHARE` of the values lie between black and white: then it is neither. One look is enough.
+
+    False does not say that it is blank: half of it may be black, and half white.
+    """
+    rows = sample_rows(picture)
+    # Below black the difference wraps around to the largest values: one comparison tells both sides.
+    between = np.subtract(rows, BLACK + 1, dtype=np.uint8) < WHITE - BLACK - 1
+    return int(np.count_nonzero(between)) > SHARE * rows.size
+
+
 def is_black(picture: Image) -> bool:
     """Tell whether all but `SHARE` of the values of a picture (H, W, C) are black."""
     rows = sample_rows(picture)

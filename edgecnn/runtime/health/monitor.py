@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError
-from edgecnn.runtime.health.blank import BLACK, SHARE, WHITE, is_black, is_saturated
+from edgecnn.runtime.health.blank import BLACK, SHARE, WHITE, has_content, is_black, is_saturated
 from edgecnn.runtime.health.features import measure, sample_points, seen_part
 from edgecnn.runtime.health.frozen import Stillness
 from edgecnn.runtime.health.limits import Limits
@@ -105,6 +105,8 @@ class Monitor:
         return (*wrong_size, *self._found) if wrong_size else self._found
 
     def _blank(self, picture: Image) -> str:
+        if has_content(picture):
+            return ""
         if self._black and is_black(picture):
             return "black"
         return "saturated" if self._saturated and is_saturated(picture) else ""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
-from edgecnn.vision.results import Decision, Output
+from edgecnn.vision.results import Decision, Output, Scores
 
 
 def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
@@ -22,8 +22,7 @@ def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
     scores = probabilities(outputs[0])
     names = label_names(manifest, scores.size)
     best = int(np.argmax(scores))
-    by_label = dict(zip(names, scores.tolist(), strict=True))
-    return Decision(label=names[best], score=float(scores[best]), scores=by_label)
+    return Decision(label=names[best], score=float(scores[best]), scores=Scores(names, scores))
 
 
 def probabilities(output: Output) -> npt.NDArray[np.float64]:

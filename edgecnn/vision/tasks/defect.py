@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
-from edgecnn.vision.results import Decision, Output, Verdict
+from edgecnn.vision.results import Decision, Output, Scores, Verdict
 from edgecnn.vision.tasks.classify import label_names, probabilities
 
 
@@ -22,7 +22,7 @@ def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
     if not manifest.thresholds:
         raise DataError("the bundle's task is 'defect', but it has no threshold: nothing could ever be rejected.")
     scores = probabilities(outputs[0])
-    by_label = dict(zip(label_names(manifest, scores.size), scores.tolist(), strict=True))
+    by_label = Scores(label_names(manifest, scores.size), scores)
     margins = {label: by_label[label] - limit for label, limit in sorted(manifest.thresholds.items())}
     label = max(margins, key=lambda name: margins[name])
     verdict = Verdict.REJECT if margins[label] >= 0 else Verdict.PASS
