@@ -57,9 +57,6 @@ _MEANINGS = {
     "down": _Meaning("movement down in % of the height", "shifted", "shifted", "shift", _percent),
 }
 
-DISTRIBUTION = frozenset(kind for meaning in _MEANINGS.values() for kind in (meaning.below, meaning.above))
-"""Kinds of findings that are told by comparing with the calibration frames."""
-
 
 class Limits:
     """The range of each feature in which a picture is good.

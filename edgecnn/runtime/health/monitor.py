@@ -65,6 +65,7 @@ class Monitor:
         self._checked = -np.inf
         self._since: dict[str, float] = {}
         self._found: tuple[Finding, ...] = ()
+        self._away: float | None = None
 
     @property
     def inactive(self) -> tuple[str, ...]:
@@ -79,13 +80,17 @@ class Monitor:
             told.append(f"{_DISTRIBUTION}: that takes {ENOUGH} calibration frames, there were {reference.count}")
         return tuple(told)
 
-    def look(self, tensor: Image, frame_shape: tuple[int, ...], timestamp: float) -> tuple[Finding, ...]:
+    def look(
+        self, tensor: Image, frame_shape: tuple[int, ...], timestamp: float, comparable: bool = True
+    ) -> tuple[Finding, ...]:
         """Say why this picture cannot be trusted; empty if it can.
 
         Args:
             tensor: What the model sees, uint8 (1, H, W, C). Not written to, and not kept.
             frame_shape: Shape of the frame that it was made from, (H, W) or (H, W, C).
             timestamp: When the frame was taken, seconds.
+            comparable: Whether it shows what the calibration frames show. If not, only black, white, frozen and the
+                size are looked for; what was wrong before goes on being wrong when comparable frames come again.
         """
         if timestamp < self._latest:
             self._restart()
@@ -99,9 +104,9 @@ class Monitor:
         if blank:
             self._forget()
             return (Finding(blank, _BLANK[blank]), *wrong_size)
-        if timestamp - self._checked >= self._settings.check_seconds:
+        if timestamp - self._checked >= self._settings.check_seconds or comparable != (self._away is None):
             self._checked = timestamp
-            self._found = self._check(picture, timestamp)
+            self._found = self._check(picture, timestamp, comparable)
         return (*wrong_size, *self._found) if wrong_size else self._found
 
     def _blank(self, picture: Image) -> str:
@@ -111,14 +116,22 @@ class Monitor:
             return "black"
         return "saturated" if self._saturated and is_saturated(picture) else ""
 
-    def _check(self, picture: Image, timestamp: float) -> tuple[Finding, ...]:
+    def _check(self, picture: Image, timestamp: float, comparable: bool) -> tuple[Finding, ...]:
         """Look thoroughly; what the calibration frames decide must last before it is said."""
+        frozen = self._frozen(picture, timestamp)
+        if not comparable:
+            self._away = timestamp if self._away is None else self._away
+            return frozen
+        if self._away is not None:
+            # Time in which nothing could be compared does not count.
+            self._since = {kind: since + timestamp - self._away for kind, since in self._since.items()}
+            self._away = None
         reasons: dict[str, str] = {}
         if self._limits is not None and self._reference is not None:
             reasons = self._limits.findings(self._reference.judge(measure(picture)))
         self._since = {kind: self._since.get(kind, timestamp) for kind in reasons}
         lasting = [kind for kind, since in self._since.items() if timestamp - since >= self._settings.persist_seconds]
-        return (*self._frozen(picture, timestamp), *(Finding(kind, reasons[kind]) for kind in lasting))
+        return (*frozen, *(Finding(kind, reasons[kind]) for kind in lasting))
 
     def _frozen(self, picture: Image, timestamp: float) -> tuple[Finding, ...]:
         limit = self._settings.frozen_seconds
@@ -136,6 +149,7 @@ class Monitor:
             "latest": _finite(self._latest),
             "checked": _finite(self._checked),
             "since": dict(self._since),
+            "away": self._away,
             "found": [[finding.kind, finding.reason] for finding in self._found],
             "still": self._still.state(),
             "size": self._size.state(),
@@ -152,6 +166,7 @@ class Monitor:
             latest, checked = (-np.inf if state[key] is None else float(state[key]) for key in ("latest", "checked"))
             self._since = {str(kind): float(since) for kind, since in state["since"].items()}
             self._found = tuple(Finding(str(kind), str(reason)) for kind, reason in state["found"])
+            self._away = None if state["away"] is None else float(state["away"])
             self._still.restore(state["still"])
             self._size.restore(state["size"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError, EdgecnnError, EngineError, OptionError
-from edgecnn.runtime.health.limits import DISTRIBUTION
 from edgecnn.runtime.health.monitor import Monitor
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.observation import Part
@@ -105,11 +104,11 @@ class Judge:
         Raises:
             EngineError: If the engine failed again and again; once is a finding.
         """
-        findings = self._monitor.look(tensor, frame_shape, timestamp)
         share = 1.0 if self._presence is None else self._presence.share(tensor)
-        if self._presence is not None and not self._presence.is_full(share):
-            # The calibration frames show parts: half a part, or none, may well be unlike them.
-            findings = tuple(finding for finding in findings if finding.kind not in DISTRIBUTION)
+        full = self._presence is None or self._presence.is_full(share)
+        # The calibration frames show parts: half a part, or none, may well be unlike them.
+        findings = self._monitor.look(tensor, frame_shape, timestamp, comparable=full)
+        if self._presence is not None and not full:
             return Seen(findings, full=False, gone=self._presence.is_empty(share))
         return Seen(findings) if findings else self._ask(tensor)
 

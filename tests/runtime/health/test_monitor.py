@@ -299,3 +299,20 @@ def test_time_that_goes_back_starts_anew(reference: Reference) -> None:
     monitor = Monitor(reference)
     assert kinds(monitor, belt(range(SECOND), seed=5), 100.0)[-1]
     assert kinds(monitor, belt(range(3), seed=5), 0.0) == [[], [], []]
+
+
+def test_what_cannot_be_compared_neither_proves_nor_clears(reference: Reference) -> None:
+    monitor, strange = Monitor(reference), belt(range(3 * SECOND), seed=5)
+    found = []
+    for index, frame in enumerate(strange):
+        # A tenth of a second in full view, four tenths of coming and going.
+        full = index % (SECOND // 2) < SECOND // 10
+        seen = monitor.look(frame[None], FRAME, index / RATE, comparable=full)
+        found.append((full, [finding.kind for finding in seen]))
+
+    assert all(kinds == [] for full, kinds in found if not full)
+    judged = ["unlike" in kinds for full, kinds in found if full]
+    first = judged.index(True)
+    # 0.3 s of full views, of which each is a tenth.
+    assert 0.2 * RATE <= first <= 0.4 * RATE
+    assert all(judged[first:])
