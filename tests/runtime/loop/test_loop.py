@@ -279,3 +279,19 @@ def test_observations_are_frozen(model: Model) -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         turn.verdict = Verdict.PASS
+
+
+def test_a_clock_that_jumps_changes_nothing(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = [shown(kind, seed) for seed, kind in enumerate([GOOD, BAD, GOOD, DARK, GOOD])]
+    steady = [turn.verdict for turn in watched(model, script)]
+    clock = iter([2e9, 1.0, 4e9, 0.0, 1.7e9] * 1000)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+
+    sinks = [f"jsonl:{tmp_path}/log.jsonl?summary=1", f"recorder:{tmp_path}/events"]
+    with model.watch(ScriptedSource(script, live=False), sinks=sinks) as loop:
+        turns = list(loop)
+
+    assert [turn.verdict for turn in turns] == steady
+    assert all(0 <= turn.age < DEADLINE for turn in turns)
+    assert [(sink.lost, sink.error) for sink in loop.snapshot().sinks] == [(0, ""), (0, "")]
+    assert loop.snapshot().uptime < DEADLINE
