@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgecnn import errors
     from edgecnn.runtime.health.settings import HealthSettings
-    from edgecnn.runtime.loop.judge import Rules
     from edgecnn.runtime.loop.loop import LoopSettings
     from edgecnn.runtime.loop.parts import PartSettings
+    from edgecnn.runtime.loop.rules import Rules
     from edgecnn.runtime.model import load
     from edgecnn.vision.results import Verdict
 
@@ -33,7 +33,7 @@ _HOMES = {
     "HealthSettings": "edgecnn.runtime.health.settings",
     "LoopSettings": "edgecnn.runtime.loop.loop",
     "PartSettings": "edgecnn.runtime.loop.parts",
-    "Rules": "edgecnn.runtime.loop.judge",
+    "Rules": "edgecnn.runtime.loop.rules",
     "Verdict": "edgecnn.vision.results",
     "load": "edgecnn.runtime.model",
 }

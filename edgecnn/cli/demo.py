@@ -172,9 +172,9 @@ def _records(output: Path | None) -> list[str]:
 def _settings(source: str) -> LoopSettings:
     """Return the rules of the demo: one verdict a part where the place between two parts is known."""
     from edgecnn.runtime.address import Address
-    from edgecnn.runtime.loop.judge import Rules
     from edgecnn.runtime.loop.loop import LoopSettings
     from edgecnn.runtime.loop.parts import PartSettings
+    from edgecnn.runtime.loop.rules import Rules
     from edgecnn.runtime.sources import conveyor
 
     address = Address.parse(source)

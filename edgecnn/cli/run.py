@@ -112,8 +112,8 @@ def command(
 def _settings(
     parts: PartSettings, empty: Path | None, times: tuple[float, float, float], checks: list[str]
 ) -> LoopSettings:
-    from edgecnn.runtime.loop.judge import Rules
     from edgecnn.runtime.loop.loop import LoopSettings
+    from edgecnn.runtime.loop.rules import Rules
     from edgecnn.vision.read import read_image
 
     silence, stale, stuck = times

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from edgecnn.integer_graph import write_npz
 from edgecnn.manifest import Manifest
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.painter import Painter
 from edgecnn.runtime.loop.record import Record, as_record, digest, time_text
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.vision.results import Verdict
 
 Image = npt.NDArray[np.uint8]

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import DataError, EdgecnnError, EngineError, OptionError
+from edgecnn.errors import DataError, EdgecnnError, EngineError
 from edgecnn.runtime.health.monitor import Monitor
-from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.observation import Part
-from edgecnn.runtime.loop.parts import Debounce, Parts, PartSettings, Presence
+from edgecnn.runtime.loop.parts import Debounce, Parts, Presence
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.vision.results import Finding, Result, Verdict
 
 if TYPE_CHECKING:
@@ -28,25 +28,6 @@ Image = npt.NDArray[np.uint8]
 
 MOST_ENGINE_ERRORS = 3
 """Failures of the engine in a row after which only a new process helps."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What decides beside the bundle.
-
-    Attributes:
-        health: What is looked for in the picture.
-        parts: How frames become parts.
-        empty: The empty place without a part, uint8 (H, W, 3) of any size, for ``parts.mode`` ``"gap"``.
-    """
-
-    health: HealthSettings = field(default_factory=HealthSettings)
-    parts: PartSettings = field(default_factory=PartSettings)
-    empty: Image | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if (self.parts.mode == "gap") != (self.empty is not None):
-            raise OptionError("parts 'gap' and a picture of the empty place go together: give both or neither.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from edgecnn.errors import DataError, OptionError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.capture import Capture, Shot
-from edgecnn.runtime.loop.judge import Judge, Rules, Seen
+from edgecnn.runtime.loop.judge import Judge, Seen
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import Outlets
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.loop.tally import Tally
 from edgecnn.runtime.loop.watchdog import Watchdog

@@ -21,9 +21,10 @@ from edgecnn.errors import DataError, OptionError
 from edgecnn.runtime import archive
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.event import EVENT, FRAMES, SCHEMA
-from edgecnn.runtime.loop.judge import Judge, Rules, Seen
+from edgecnn.runtime.loop.judge import Judge, Seen
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.record import digest, verdict_text
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.model import Model
 from edgecnn.vision.results import Finding
 

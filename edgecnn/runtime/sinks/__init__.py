@@ -20,8 +20,8 @@ from edgecnn import plugins
 from edgecnn.errors import SinkError, unknown_name
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.address import Address
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 
 PACKAGE = "edgecnn.runtime.sinks"

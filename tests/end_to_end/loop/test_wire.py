@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import edgecnn
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.loop import LoopSettings
 from edgecnn.runtime.loop.parts import PartSettings
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.model import Model
 from edgecnn.runtime.sources.conveyor import ConveyorSource

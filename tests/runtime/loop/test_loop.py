@@ -11,10 +11,10 @@ import pytest
 
 from edgecnn.errors import EngineError, OptionError, SourceError
 from edgecnn.runtime.engines import Engine
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.loop import Loop, LoopSettings
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.parts import PartSettings
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.model import Model, load
 from edgecnn.runtime.sources import Frame, NoFrame
 from edgecnn.vision.results import Verdict

@@ -10,10 +10,10 @@ import pytest
 
 from edgecnn.errors import DataError
 from edgecnn.runtime.health.settings import HealthSettings
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.loop import LoopSettings
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.replay import Recording, replay
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.model import Model, load
 from edgecnn.runtime.sources import Frame
 from tests.runtime.loop.fakes import ScriptedSource, frames

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn.manifest import Manifest
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.loop.parts import PartSettings
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
 from edgecnn.runtime.sinks import SinkContext
 from edgecnn.vision.results import Decision, Finding, Output, Result, Verdict

@@ -15,10 +15,10 @@ import pytest
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.event import RECORD_BYTES
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.record import as_record, digest
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.sinks import Sink, open_sink
 from edgecnn.vision.results import Verdict
 from tests.runtime.sinks.observations import (

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
-from edgecnn.runtime.loop.judge import Rules
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.loop.parts import PartSettings
+from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
 from edgecnn.runtime.sinks import SinkContext
 from edgecnn.runtime.web.page import Page
