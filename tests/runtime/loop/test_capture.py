@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edgecnn.errors import SourceError
+from edgecnn.errors import MissingSourceError, SourceError
 from edgecnn.runtime.loop import capture as capture_module
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.sources import NoFrame
@@ -58,6 +58,21 @@ def test_a_source_that_is_not_live_fails_once() -> None:
         assert capture.take(DEADLINE)
         with pytest.raises(SourceError, match=r"^cut off$"):
             drained(capture)
+
+
+def test_a_missing_package_is_not_waited_for() -> None:
+    class Lacking(ScriptedSource):
+        def open(self) -> None:
+            super().open()
+            raise MissingSourceError("RTSP needs a package: pip install 'edgecnn[rtsp]'")
+
+    source = Lacking([])
+    with (
+        Capture(lambda: source, live=True, newest_only=True) as capture,
+        pytest.raises(MissingSourceError, match="pip install"),
+    ):
+        until(lambda: capture.take(0.05) is not None, "never")
+    assert source.opened == 1
 
 
 def test_what_cannot_be_read_is_handed_over_as_that() -> None:
