@@ -37,6 +37,8 @@ PREVIEW_WIDTH = 480
 RECORD_BYTES = 4096
 """What a moment's record takes in memory, about."""
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
+CLIP_SECONDS = 0.06
+"""Least time between two pictures of a clip: 15 a second are enough for people, and compressing is what takes time."""
 _SLOWEST, _FASTEST = 1.0, 60.0
 # The header of OpenCV's Matroska files made that of WebM, which browsers want to see: another document type, and a
 # void element in the place of the letters that are no longer needed. EBML, RFC 8794, sections 11.2.8 and 11.3.2.
@@ -177,7 +179,11 @@ def write_clip(path: Path, moments: Iterable[Moment]) -> None:
     Raises:
         OSError: If there is no room.
     """
-    shown = [(moment.captured, moment.preview) for moment in moments if moment.preview is not None]
+    shown: list[tuple[float, Image]] = []
+    for moment in moments:
+        due = not shown or moment.captured - shown[-1][0] >= CLIP_SECONDS
+        if moment.preview is not None and due:
+            shown.append((moment.captured, moment.preview))
     if not shown:
         return
     length = shown[-1][0] - shown[0][0]

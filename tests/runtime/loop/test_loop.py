@@ -295,3 +295,20 @@ def test_a_clock_that_jumps_changes_nothing(model: Model, tmp_path: Path, monkey
     assert all(0 <= turn.age < DEADLINE for turn in turns)
     assert [(sink.lost, sink.error) for sink in loop.snapshot().sinks] == [(0, ""), (0, "")]
     assert loop.snapshot().uptime < DEADLINE
+
+
+def test_stills_are_judged_one_by_one(model: Model) -> None:
+    source = ScriptedSource([shown(GOOD)], live=False)
+    source.STILLS = True
+    triggered = LoopSettings(rules=Rules(parts=PartSettings(mode="frame")))
+
+    with model.watch(source) as loop, model.watch(ScriptedSource([], live=False), settings=triggered) as frames_loop:
+        stills, trigger = loop.context.rules.health, frames_loop.context.rules.health
+
+    assert (stills.check_seconds, stills.persist_seconds, stills.size, stills.frozen_seconds) == (0, 0, False, None)
+    assert (trigger.check_seconds, trigger.persist_seconds, trigger.size, trigger.frozen_seconds) == (0, 0, True, 0.5)
+
+
+def test_what_cannot_be_judged_is_said(model: Model) -> None:
+    with model.watch(ScriptedSource([], live=False)) as loop:
+        assert "the bundle holds nothing about its calibration frames" in loop.remarks[0]
