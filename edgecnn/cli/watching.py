@@ -40,12 +40,15 @@ def give_up(seconds: float) -> None:
     """End the process at once: the engine hangs, and only a new process helps. systemd starts it."""
     from edgecnn.runtime.loop.systemd import notify
 
-    time.sleep(LAST_WORD_SECONDS)
-    message = f"stuck: no sign of life for {seconds:.1f} s; the process ends so that it can be restarted"
-    notify(f"STATUS={message}")
-    console.note(f"error: {message}")
-    # Not sys.exit: the thread that hangs would hold up the interpreter's end.
-    os._exit(STUCK_CODE)
+    try:
+        time.sleep(LAST_WORD_SECONDS)
+        message = f"stuck: no sign of life for {seconds:.1f} s; the process ends so that it can be restarted"
+        notify(f"STATUS={message}")
+        console.note(f"error: {message}")
+    finally:
+        # Whatever fails, and be it that nobody reads stderr any more. Not sys.exit: the thread that hangs would hold up
+        # the interpreter's end.
+        os._exit(STUCK_CODE)
 
 
 def serve_page(loop: Loop, place: str | None) -> None:

@@ -138,7 +138,8 @@ def test_ctrl_c_has_its_exit_code(defect_bundle: Path) -> None:
     assert "Traceback" not in process.stderr.read()
 
 
-def test_a_stuck_engine_ends_the_process(defect_bundle: Path, tmp_path: Path) -> None:
+def stuck_script(bundle: Path, log: Path) -> list[str]:
+    """Return a process whose engine hangs at its 21st frame."""
     script = f"""
 import sys, time
 from edgecnn.runtime.engines.reference import ReferenceEngine
@@ -149,15 +150,31 @@ def run(self, arrays, real=ReferenceEngine.run):
     return real(self, arrays)
 ReferenceEngine.run = run
 from edgecnn.cli.app import main
-sys.exit(main(["run", {str(defect_bundle)!r}, "--engine", "reference", "--stuck", "1",
-               "--source", "conveyor:?fps=20&size=64x64", "--sink", "jsonl:{tmp_path}/log.jsonl"]))
+sys.exit(main(["run", {str(bundle)!r}, "--engine", "reference", "--stuck", "1",
+               "--source", "conveyor:?fps=20&size=64x64", "--sink", "jsonl:{log}"]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    return [sys.executable, "-c", script]
+
+
+def test_a_stuck_engine_ends_the_process(defect_bundle: Path, tmp_path: Path) -> None:
+    command = stuck_script(defect_bundle, tmp_path / "log.jsonl")
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
     assert done.returncode == 6
     assert "stuck: no sign of life for" in done.stderr
     last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()][-1]
     assert (last["verdict"], [finding["kind"] for finding in last["findings"]]) == ("INVALID", ["stuck"])
+
+
+def test_a_stuck_engine_ends_the_process_when_nobody_reads_its_output(defect_bundle: Path, tmp_path: Path) -> None:
+    command = stuck_script(defect_bundle, tmp_path / "log.jsonl")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("note: ")
+    process.stderr.close()
+
+    assert process.wait(DEADLINE) == 6
 
 
 def test_replay(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
