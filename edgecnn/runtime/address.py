@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from edgecnn.errors import OptionError, unknown_name
+from edgecnn.errors import EdgecnnError, OptionError, unknown_name
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
@@ -144,6 +144,11 @@ class Options:
 def redacted(text: str) -> str:
     """Return an address, or a message with addresses in it, without user names, passwords and tokens."""
     return _SECRET.sub(r"\1***", _USER.sub("***@", text))
+
+
+def safe_text(error: Exception) -> str:
+    """Return what went wrong, without secrets; exceptions of other people's code with their type."""
+    return redacted(str(error) if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {error}")
 
 
 def _expanded(text: str, quoted: bool = False) -> str:

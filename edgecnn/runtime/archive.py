@@ -16,7 +16,8 @@ from edgecnn.manifest import FILE_NAME, check_file_name
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _BLOCK = 1 << 20
 _MOST_MEMBERS = 4096
-_BROKEN = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+BROKEN = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive may raise."""
 
 
 def pack(folder: Path, path: Path, names: Sequence[str]) -> Path:
@@ -54,7 +55,7 @@ def unpack(path: Path, folder: Path, largest: int) -> None:
             _check_members(path, members, largest)
             for member in members:
                 _extract(archive, member, folder)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise BundleError(f"{path}: not a readable .zip: {error}.") from error
 
 

@@ -9,8 +9,6 @@ that depend on what was learnt are judged on frames that were left out of it.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,7 +39,6 @@ OUTLIERS = 100
 _FOLDS = 10
 _MOST_FRAMES = 2048
 _LARGEST_FILE = 1 << 20
-_BROKEN = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _SHAPES: dict[str, tuple[tuple[int, ...], str]] = {
     "count": ((), "int64"),
     "black": ((), "int64"),
@@ -110,7 +107,7 @@ class Reference:
                 return cls.from_arrays({key: stored[key] for key in stored.files})
         except BundleError as error:
             raise BundleError(f"{path.name}: {error}") from error
-        except _BROKEN as error:
+        except archive.BROKEN as error:
             raise BundleError(f"{path.name}: no readable health reference: {error}.") from error
 
     @classmethod

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgecnn.errors import EdgecnnError, MissingSourceError, SourceError
-from edgecnn.runtime.address import redacted
+from edgecnn.errors import MissingSourceError, SourceError
+from edgecnn.runtime.address import redacted, safe_text
 from edgecnn.runtime.loop.slot import Slot
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source
 
@@ -219,9 +219,9 @@ class _Reader(threading.Thread):
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():
             return
-        self._counts.error = _text(error)
+        self._counts.error = safe_text(error)
         if not self._live or isinstance(error, MissingSourceError):
-            self.fatal = error if isinstance(error, SourceError) else SourceError(_text(error))
+            self.fatal = error if isinstance(error, SourceError) else SourceError(safe_text(error))
             self.ended.set()
 
     def _pause(self) -> float:
@@ -232,9 +232,3 @@ class _Reader(threading.Thread):
         self._tries += 1
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._tries - 1, 10))
         return longest * random.uniform(0.5, 1.0)
-
-
-def _text(error: Exception) -> str:
-    """Return what went wrong, without secrets; a driver's own exceptions with their type."""
-    text = str(error) if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {error}"
-    return redacted(text)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from edgecnn.errors import EdgecnnError, SinkError
-from edgecnn.runtime.address import redacted
+from edgecnn.errors import SinkError
+from edgecnn.runtime.address import safe_text
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.statistics import Durations, SinkFigures
 from edgecnn.runtime.sinks import Sink
@@ -97,8 +97,7 @@ class Outlet:
         try:
             step()
         except Exception as error:  # any library may raise anything
-            text = str(error) if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {error}"
-            self._error = redacted(text)
+            self._error = safe_text(error)
             late = error.lost if isinstance(error, SinkError) else 0
             self._delivered, self._lost = self._delivered - late, self._lost + late
             return False
