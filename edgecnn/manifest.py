@@ -179,6 +179,7 @@ class Manifest:
         provenance: Where it comes from.
         labels: Class names by index; empty where the task has none.
         thresholds: Score from which a label rejects a part, by label.
+        decoding: What else the task must know to read the outputs, by names that the task's file explains.
         graph: File of the canonical integer graph.
         golden: File of the golden frames.
         health: File that says what calibration frames look like, see `edgecnn.runtime.health.reference`; None where
@@ -197,6 +198,7 @@ class Manifest:
     provenance: Provenance
     labels: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    decoding: Mapping[str, Scalar] = field(default_factory=dict)
     graph: str = "graph.npz"
     golden: str = "golden.npz"
     health: str | None = None
@@ -313,6 +315,7 @@ def _read_manifest(fields: Fields) -> Manifest:
         provenance=_read_provenance(fields.child("provenance")),
         labels=fields.texts("labels"),
         thresholds=fields.floats("thresholds"),
+        decoding=fields.scalars("decoding") if "decoding" in fields.names() else {},
         graph=fields.text("graph"),
         golden=fields.text("golden"),
         health=fields.text("health") if "health" in fields.names() and not fields.is_null("health") else None,

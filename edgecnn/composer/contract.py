@@ -50,6 +50,7 @@ def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Mani
         ),
         labels=expects.labels,
         thresholds=expects.thresholds,
+        decoding=expects.decoding,
         health=None if rung.health is None else HEALTH_FILE,
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from edgecnn.errors import ModelError, OptionError, unknown_name
+from edgecnn.fields import Scalar
 from edgecnn.manifest import Resize
 from edgecnn.vision.frames import Frames
 
@@ -36,6 +37,7 @@ class Expectation:
         task: Name of a task in `edgecnn.vision.tasks`, None to tell it from the outputs' shapes.
         labels: Class names by index.
         thresholds: Score from which a label rejects a part, by label.
+        decoding: What else the task must know to read the outputs; see the task's file.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -45,6 +47,7 @@ class Expectation:
     task: str | None = None
     labels: tuple[str, ...] = ()
     thresholds: dict[str, float] = field(default_factory=dict)
+    decoding: dict[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,9 @@ def own_frames(source: Source) -> Frames | None:
 def _from_card(card: ModelCard) -> Expectation:
     labels = card.labels or ()
     resize = Resize(card.resize, crop_ratio=card.crop_ratio)
-    return Expectation(card.mean, card.std, card.color, resize, card.task, labels, dict(card.thresholds))
+    return Expectation(
+        card.mean, card.std, card.color, resize, card.task, labels, dict(card.thresholds), dict(card.decoding)
+    )
 
 
 def _from_metadata(model: ir.Model, expects: Expectation) -> Expectation:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecnn.errors import ModelError
+from edgecnn.fields import Scalar
 
-TASKS = ("classify", "segment", "defect")
+TASKS = ("classify", "segment", "defect", "anomaly", "lane")
 COLORS = ("rgb", "bgr", "gray")
 RESIZES = ("stretch", "letterbox", "crop")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,7 +34,8 @@ class ModelCard:
         crop_ratio: Share of the shorter side that ``"crop"`` keeps, in (0, 1]; 0.875 is 224 out of 256.
         labels: Class names by index of the output; None where the weights decide.
         weights: File in `WEIGHTS` that `edgecnn.models.build` loads; None leaves the random initialisation.
-        thresholds: Probability from which a label rejects a part, by label; for the task ``defect``.
+        thresholds: Score from which a label rejects a part, by label; for the tasks ``defect`` and ``anomaly``.
+        decoding: What else the task must know to read the outputs; see its file in `edgecnn.vision.tasks`.
 
     Raises:
         ModelError: On values that contradict each other.
@@ -50,6 +52,7 @@ class ModelCard:
     labels: tuple[str, ...] | None = None
     weights: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    decoding: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._one_of("task", self.task, TASKS)

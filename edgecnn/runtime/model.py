@@ -74,7 +74,7 @@ class Model:
             DataError: If the frame cannot be used.
             EngineError: If the engine fails, or the model was closed.
         """
-        return self.infer(self.prepare(frame))
+        return self.infer(self.prepare(frame), frame.shape)
 
     def prepare(self, frame: Image) -> Image:
         """Bring a frame to what the model sees: a new uint8 array of shape (1, H, W, C).
@@ -86,15 +86,23 @@ class Model:
         self.preprocess(frame, out=tensor[0])
         return tensor
 
-    def infer(self, tensor: Image) -> Result:
+    def infer(self, tensor: Image, frame_shape: tuple[int, ...] | None = None) -> Result:
         """Run the model on what `prepare` returned.
+
+        Args:
+            tensor: uint8 (1, H, W, C).
+            frame_shape: Shape of the frame that it was made from: regions and lanes are in pixels of this frame, or
+                without it in pixels of the model's picture.
 
         Raises:
             EngineError: If the engine fails, or the model was closed.
         """
         arrays = self.run(tensor)
         outputs = tuple(Output(contract, array) for contract, array in zip(self.manifest.outputs, arrays, strict=True))
-        return Result(self._decode(outputs, self.manifest), outputs)
+        decision = self._decode(outputs, self.manifest)
+        if frame_shape is not None:
+            decision = decision.to_frame(self.preprocess.geometry(frame_shape[0], frame_shape[1]))
+        return Result(decision, outputs)
 
     def run(self, tensor: Image) -> list[Array]:
         """Run the engine on a tensor (1, H, W, C) at the model's size; integers in, integers out.

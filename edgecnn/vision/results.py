@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import ItemsView, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,11 @@ from edgecnn.errors import DataError
 from edgecnn.manifest import OutputContract
 from edgecnn.tensor import QuantParams
 
+if TYPE_CHECKING:
+    from edgecnn.vision.preprocess import Geometry
+
 Array = npt.NDArray[np.generic]
+Points = npt.NDArray[np.float64]
 
 
 class Verdict(Enum):
@@ -105,8 +110,59 @@ class Scores(Mapping[str, float]):
 
 
 @dataclass(frozen=True)
+class Region:
+    """A connected area of the picture.
+
+    Attributes:
+        label: What is there.
+        score: The highest score in it, 0..1.
+        polygon: Its outline, (N, 2), (x, y); continuous coordinates, see `edgecnn.vision.preprocess.Geometry`.
+        area: In square pixels.
+    """
+
+    label: str
+    score: float
+    polygon: Points
+    area: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom)."""
+        (left, top), (right, bottom) = self.polygon.min(axis=0), self.polygon.max(axis=0)
+        return float(left), float(top), float(right), float(bottom)
+
+    def to_frame(self, geometry: Geometry) -> Self:
+        """Return it in pixels of the frame, from pixels of the model's picture."""
+        area = self.area / (geometry.scale[0] * geometry.scale[1])
+        return replace(self, polygon=geometry.to_frame(self.polygon), area=area)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A line of the lane that the camera is in.
+
+    Attributes:
+        side: ``"left"`` or ``"right"`` of the camera.
+        kind: ``"solid"`` or ``"dashed"``.
+        score: How sure that there is such a line, 0..1.
+        points: (N, 2), (x, y) of its middle from near to far, gaps of a dashed line included; continuous coordinates.
+    """
+
+    side: str
+    kind: str
+    score: float
+    points: Points
+
+    def to_frame(self, geometry: Geometry) -> Self:
+        """Return it in pixels of the frame, from pixels of the model's picture."""
+        return replace(self, points=geometry.to_frame(self.points))
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a task reads from the outputs; what a task does not know stays None.
+
+    Regions and lanes are in pixels of the model's picture as a task decodes them, in pixels of the frame in a `Result`.
 
     Attributes:
         label: Name of the class, or its index as text where the bundle has no labels.
@@ -114,6 +170,8 @@ class Decision:
         scores: Probability by label.
         verdict: PASS or REJECT, where the task decides.
         mask: uint8 (H, W) class indices at the output's size.
+        regions: Where the defects are, the highest score first.
+        lanes: The lines of the own lane, left before right.
     """
 
     label: str | None = None
@@ -121,6 +179,15 @@ class Decision:
     scores: Mapping[str, float] = field(default_factory=Scores)
     verdict: Verdict | None = None
     mask: npt.NDArray[np.uint8] | None = None
+    regions: tuple[Region, ...] = ()
+    lanes: tuple[Lane, ...] = ()
+
+    def to_frame(self, geometry: Geometry) -> Self:
+        """Return it with regions and lanes in pixels of the frame, from pixels of the model's picture."""
+        if not self.regions and not self.lanes:
+            return self
+        regions = tuple(region.to_frame(geometry) for region in self.regions)
+        return replace(self, regions=regions, lanes=tuple(lane.to_frame(geometry) for lane in self.lanes))
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Judge:
         findings = self._monitor.look(tensor, frame_shape, timestamp, comparable=full)
         if self._presence is not None and not full:
             return Seen(findings, full=False, gone=self._presence.is_empty(share))
-        return Seen(findings) if findings else self._ask(tensor)
+        return Seen(findings) if findings else self._ask(tensor, frame_shape)
 
     def conclude(self, seen: Seen) -> Conclusion:
         """Debounce, and keep account of the part in view."""
@@ -121,10 +121,10 @@ class Judge:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"this is no memory of a judge: {type(error).__name__}: {error}.") from error
 
-    def _ask(self, tensor: Image) -> Seen:
+    def _ask(self, tensor: Image, frame_shape: tuple[int, ...]) -> Seen:
         begun = time.perf_counter()
         try:
-            result = self._model.infer(tensor)
+            result = self._model.infer(tensor, frame_shape)
         except EdgecnnError as error:
             self._engine_errors += 1
             if self._engine_errors >= MOST_ENGINE_ERRORS:
