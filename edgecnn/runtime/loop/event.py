@@ -3,6 +3,7 @@
 - ``event.json``: `Event.record`: where it comes from, and one record a moment.
 - ``frames.npz``: ``tensors``, uint8 (N, H, W, C): the model's own inputs, without loss, so that a replay gives the same
   integers again. A moment's ``tensor`` is its index here, None where there was no frame; missing if there was none.
+  Pictures seen in tiles may change their size within an event: those of each further size are ``tensors1``, ...
 - ``frame.jpg``, ``overlay.jpg``: the frame that decided as it came, and with the verdict drawn on it; missing where the
   event is that there is no frame.
 - ``clip.webm``: VP8, at most `PREVIEW_WIDTH` wide; missing where OpenCV was built without this codec.
@@ -15,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -35,7 +37,9 @@ SCHEMA = 1
 EVENT, FRAMES, FRAME, OVERLAY, CLIP = "event.json", "frames.npz", "frame.jpg", "overlay.jpg", "clip.webm"
 PREVIEW_WIDTH = 480
 RECORD_BYTES = 4096
-"""What a moment's record takes in memory, about."""
+"""What a moment's record takes in memory, about, without the outlines of regions."""
+POINT_BYTES = 128
+"""The same of a point of an outline: a list of two numbers."""
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 CLIP_SECONDS = 0.06
 """Least time between two pictures of a clip: 15 a second are enough for people, and compressing is what takes time."""
@@ -64,7 +68,12 @@ class Moment:
     @property
     def size(self) -> int:
         """Bytes that it takes, about: its pictures and its record."""
-        return RECORD_BYTES + sum(0 if picture is None else picture.nbytes for picture in (self.tensor, self.preview))
+        points = sum(len(region["polygon"]) for region in self.record["regions"])
+        return (
+            RECORD_BYTES
+            + POINT_BYTES * points
+            + sum(0 if picture is None else picture.nbytes for picture in (self.tensor, self.preview))
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class Origin:
             "model_sha256": manifest.provenance.model_sha256,
             "tool_version": manifest.provenance.tool_version,
         }
-        rules = {"health": dataclasses.asdict(self.rules.health), "parts": dataclasses.asdict(self.rules.parts)}
+        rules = {name: dataclasses.asdict(getattr(self.rules, name)) for name in ("health", "parts", "lanes")}
         return {"bundle": bundle, "engine": self.engine, "source": self.source, "rules": rules}
 
 
@@ -141,7 +150,7 @@ class Event:
         tensors = [moment.tensor for moment in self.moments if moment.tensor is not None]
         if tensors:
             empty = origin.rules.empty
-            write_npz(folder / FRAMES, {"tensors": np.stack(tensors)} | ({} if empty is None else {"empty": empty}))
+            write_npz(folder / FRAMES, _stacked(tensors) | ({} if empty is None else {"empty": empty}))
         if self.decided.image is not None:
             picture = _visible(self.decided.image)
             (folder / FRAME).write_bytes(_jpeg(picture))
@@ -202,6 +211,12 @@ def write_clip(path: Path, moments: Iterable[Moment]) -> None:
     if matroska.exists():
         path.write_bytes(matroska.read_bytes().replace(_MATROSKA, _WEBM, 1))
         matroska.unlink()
+
+
+def _stacked(tensors: Iterable[Image]) -> dict[str, Image]:
+    """Return tensors in their order, one array (N, H, W, C) for as many as have the same size one after the other."""
+    runs = (np.stack(list(run)) for _, run in groupby(tensors, key=np.shape))
+    return {f"tensors{index or ''}": run for index, run in enumerate(runs)}
 
 
 def _preview(image: Image) -> Image:

@@ -19,7 +19,7 @@ WAITING_EVENTS, WAITING_FRAMES = 1000, 32
 """Observations that may wait for a sink. 32 frames of 720p are 88 MB."""
 IDLE_SECONDS = 0.25
 CLOSE_SECONDS = 8.0
-"""Longest that the end of the loop waits for sinks: they deliver what waits, and promise to close in two seconds."""
+"""Longest that the end of the loop waits for sinks: they deliver what waits, and promise to close in two to six."""
 
 
 class Outlet:

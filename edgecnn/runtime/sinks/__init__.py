@@ -80,7 +80,9 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Deliver what is left, say goodbye, give everything back, within two seconds. A second call does nothing.
+        """Deliver what is left, say goodbye, give everything back. A second call does nothing.
+
+        Within two seconds, or six for what a disk is still to write: the loop waits eight.
 
         Raises:
             SinkError: If something was lost after all; everything was given back nevertheless.

@@ -5,6 +5,9 @@
 larger than the budget, the oldest go. An event is a rejected or INVALID part, or the state becoming REJECT or INVALID;
 while that lasts there is another one every ``repeat`` seconds. What happens while an event is being gathered belongs to
 it. Beyond ``max_per_minute`` events are not kept; the next one that is says how many (``suppressed``).
+
+Events are written by a thread of their own, because compressing a clip takes longer than frames may wait. Each that
+waits for it takes up to ``memory_mb`` again; what is too much for the disk is lost and counted.
 """
 
 from __future__ import annotations
@@ -14,16 +17,21 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.errors import OptionError, SinkError
+from edgecnn.errors import OptionError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.event import Event, Moment, Origin, moment_of
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.record import alarm
 from edgecnn.runtime.sinks import Sink, SinkContext
+from edgecnn.runtime.sinks._backlog import Backlog
 from edgecnn.runtime.sinks._shelf import Shelf
 from edgecnn.vision.results import Verdict
 
 EXAMPLE = "recorder:events"
+WAITING = 2
+"""Complete events that may wait while another one is written."""
+CLOSE_SECONDS = 5.0
+"""Longest that the end waits for events to be written."""
 _MINUTE = 60.0
 
 
@@ -34,7 +42,7 @@ class Limits:
     Attributes:
         before: Seconds before an event.
         after: Seconds after it.
-        memory: Bytes of pictures in memory.
+        memory: Bytes of pictures in memory, of one event.
         per_minute: Events in any minute.
         repeat: Seconds after which a state that lasts is an event again.
     """
@@ -70,13 +78,14 @@ def sink(address: Address, context: SinkContext) -> Sink:
 
 
 class Recorder:
-    """Keeps the last moments in memory, and writes them when something happens."""
+    """Keeps the last moments in memory, and has them written when something happens."""
 
     every_turn = True
     images = True
 
     def __init__(self, shelf: Shelf, limits: Limits, origin: Origin, parts: bool) -> None:
         self._shelf, self._limits, self._origin, self._parts = shelf, limits, origin, parts
+        self._backlog = Backlog("edgecnn-events", WAITING, shelf.close)
         self._ring: deque[Moment] = deque()
         self._held = 0
         self._worst: Observation | None = None
@@ -85,26 +94,43 @@ class Recorder:
         self._suppressed = 0
 
     def send(self, observation: Observation) -> None:
-        """Keep a moment; begin an event, or write the one that is complete with it."""
+        """Keep a moment; begin an event, or hand over the one that is complete with it."""
         full = self._keep(moment_of(observation))
         if self._open is None:
             self._remember(observation)
             self._begin(observation)
-        if self._open is not None and (full or self._is_over(observation.captured)):
-            self._write()
+        if full or self._is_over(observation.captured):
+            self._hand_over()
 
     def idle(self) -> None:
-        """Write an event that no further frame completes."""
-        if self._open is not None and self._is_over(time.monotonic()):
-            self._write_late()
+        """Hand over an event that no further frame completes.
+
+        Raises:
+            SinkError: If events were lost; each counts as one turn, the one that began it.
+        """
+        if self._is_over(time.monotonic()):
+            self._hand_over()
+        self._backlog.complain()
+
+    def flush(self) -> None:
+        """Wait until the events that are complete are written, for at most `CLOSE_SECONDS`.
+
+        Raises:
+            SinkError: As `idle`.
+        """
+        self._backlog.flush(CLOSE_SECONDS)
+        self._backlog.complain()
 
     def close(self) -> None:
-        """Write an event that was begun, and let go of the folder."""
-        try:
-            if self._open is not None:
-                self._write_late()
-        finally:
-            self._shelf.close()
+        """Write the event that was begun and those that wait, for at most `CLOSE_SECONDS`, and let go of the folder.
+
+        Raises:
+            SinkError: As `idle`.
+        """
+        self._hand_over()
+        self._backlog.flush(CLOSE_SECONDS)
+        self._backlog.close()
+        self._backlog.complain()
 
     def _keep(self, moment: Moment) -> bool:
         """Add a moment to the ring; return whether an event must end because memory does.
@@ -154,29 +180,15 @@ class Recorder:
     def _is_over(self, now: float) -> bool:
         return self._open is not None and now - self._open[1].captured >= self._limits.after
 
-    def _write(self) -> None:
-        """Write the open event.
-
-        Raises:
-            SinkError: If there is no room for it; it is lost then.
-        """
-        assert self._open is not None
+    def _hand_over(self) -> None:
+        """Let the open event, if there is one, be written."""
+        if self._open is None:
+            return
         verdict, trigger = self._open
         event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
         self._open, self._worst = None, None
-        self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))
-        self._suppressed = 0
-
-    def _write_late(self) -> None:
-        """Write the open event without a turn that completes it.
-
-        Raises:
-            SinkError: If there is no room for it; the turn that began it is lost after all.
-        """
-        try:
-            self._write()
-        except SinkError as error:
-            raise SinkError(str(error), lost=1) from error
+        if self._backlog.add(lambda: self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))):
+            self._suppressed = 0
 
     def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
         """Return the frame to show."""

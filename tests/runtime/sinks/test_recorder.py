@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import pytest
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.health.settings import HealthSettings
-from edgecnn.runtime.loop.event import RECORD_BYTES
+from edgecnn.runtime.loop.event import RECORD_BYTES, Event, Origin
 from edgecnn.runtime.loop.observation import Observation
+from edgecnn.runtime.loop.outlets import WAITING_FRAMES, Outlet
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.record import as_record, digest
 from edgecnn.runtime.loop.rules import Rules
-from edgecnn.runtime.sinks import Sink, open_sink
+from edgecnn.runtime.sinks import _backlog, open_sink, recorder
+from edgecnn.runtime.sinks.recorder import WAITING, Recorder
 from edgecnn.vision.results import Verdict
 from tests.runtime.sinks.observations import (
     BLACK,
@@ -41,8 +44,10 @@ START = time.monotonic() + 1e6
 """Nothing is over for `Sink.idle` before this."""
 
 
-def opened(place: Path, options: str = "", parts: bool = False) -> Sink:
-    return open_sink(f"recorder:{place}?{options}", context(parts))
+def opened(place: Path, options: str = "", parts: bool = False) -> Recorder:
+    sink = open_sink(f"recorder:{place}?{options}", context(parts))
+    assert isinstance(sink, Recorder)
+    return sink
 
 
 def seen(number: int, verdict: Verdict = PASS, shape: tuple[int, ...] = (36, 64, 3), **changed: Any) -> Observation:
@@ -56,12 +61,13 @@ def seen(number: int, verdict: Verdict = PASS, shape: tuple[int, ...] = (36, 64,
     return observed(number, verdict, **(pictures | {"result": result(logits=(number % 256, 2, 3, 4))} | changed))
 
 
-def run(sink: Sink, verdicts: str, **changed: Any) -> None:
-    """Send a turn a letter (p, r, i); the state is that of the turn."""
+def run(sink: Recorder, verdicts: str, **changed: Any) -> None:
+    """Send a turn a letter (p, r, i); the state is that of the turn. The disk keeps up."""
     letters = {"p": PASS, "r": REJECT, "i": INVALID}
     before = ""
     for number, letter in enumerate(verdicts, 1):
         sink.send(seen(number, letters[letter], changed=letter != before, **changed))
+        sink.flush()
         before = letter
 
 
@@ -285,10 +291,90 @@ def test_the_oldest_events_make_room_and_other_things_stay(tmp_path: Path) -> No
 
 def test_an_event_larger_than_the_budget_is_refused(tmp_path: Path) -> None:
     sink = opened(tmp_path, "after=0&budget_mb=0.002")
-    with pytest.raises(SinkError, match="larger than the budget"):
-        sink.send(seen(1, REJECT, changed=True))
+    sink.send(seen(1, REJECT, changed=True))
+    with pytest.raises(SinkError, match="larger than the budget") as error:
+        sink.close()
+    assert error.value.lost == 1
     assert os.listdir(tmp_path) == []
     sink.close()
+
+
+class SlowDisk:
+    """Writes events no faster than it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+        write = Event.write
+
+        def slow(event: Event, folder: Path, origin: Origin) -> None:
+            self.begun.set()
+            assert self.goes_on.wait(20)
+            write(event, folder, origin)
+
+        monkeypatch.setattr(Event, "write", slow)
+
+
+def offered(outlet: Outlet, numbers: range, rejected: int) -> None:
+    """Offer turns as fast as the sink takes them, or a camera would send them."""
+    for number in numbers:
+        until(lambda: outlet.figures().waiting < WAITING_FRAMES // 2, "the sink")
+        outlet.offer(seen(number, REJECT if number == rejected else PASS, changed=number == rejected))
+
+
+def test_a_slow_disk_costs_no_frame_of_the_next_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk(monkeypatch)
+    outlet = Outlet("recorder:", opened(tmp_path, "before=3.95&after=0.25"))
+    for turn in range(WAITING + 1):
+        offered(outlet, range(50 * turn + 1, 50 * turn + 51), 50 * turn + 44)
+    until(lambda: outlet.figures().delivered == 150, "all turns")
+    assert disk.begun.is_set()
+    assert events(tmp_path) == []
+    disk.goes_on.set()
+    outlet.stop()
+    outlet.join(20)
+    assert (outlet.figures().delivered, outlet.figures().lost, outlet.figures().error) == (150, 0, "")
+    assert [numbers(folder) for folder in events(tmp_path)] == [
+        list(range(5, 48)),
+        list(range(55, 98)),
+        list(range(105, 148)),
+    ]
+
+
+def test_an_event_too_many_for_a_slow_disk_is_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk(monkeypatch)
+    outlet = Outlet("recorder:", opened(tmp_path, "before=0&after=0"))
+    for number in range(1, WAITING + 3):
+        outlet.offer(seen(number, REJECT, changed=True))
+    until(lambda: outlet.figures().lost == 1, "a lost event")
+    assert (outlet.figures().delivered, outlet.figures().error) == (
+        WAITING + 1,
+        f"an event is lost: {WAITING + 1} before it are not written yet, the disk is too slow.",
+    )
+    disk.goes_on.set()
+    outlet.stop()
+    outlet.join(20)
+    assert (outlet.figures().delivered, outlet.figures().lost) == (WAITING + 1, 1)
+    assert [told(folder)["number"] for folder in events(tmp_path)] == list(range(1, WAITING + 2))
+
+
+def test_a_disk_that_hangs_is_left_behind_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(_backlog, "END_SECONDS", 0.05)
+    disk = SlowDisk(monkeypatch)
+    with nothing_left():
+        sink = opened(tmp_path, "before=0&after=0")
+        for number in (1, 2):
+            sink.send(seen(number, REJECT, changed=True))
+        with pytest.raises(SinkError, match="not written at the end") as error:
+            sink.close()
+        sink.close()
+        assert error.value.lost == 2
+        assert events(tmp_path) == []
+        with pytest.raises(SinkError, match="another process"):
+            opened(tmp_path)
+        disk.goes_on.set()
+    assert [told(folder)["number"] for folder in events(tmp_path)] == [1]
+    opened(tmp_path).close()
 
 
 def test_two_recorders_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -333,11 +419,13 @@ def test_a_full_disk_leaves_nothing_and_recording_goes_on(tmp_path: Path) -> Non
         place = Path({str(tmp_path)!r})
         sink = opened(place, "after=0")
         sink.send(seen(1, REJECT, changed=True))
+        sink.flush()
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         for number in (2, 3):
+            sink.send(seen(number, REJECT, changed=True))
             with pytest.raises(SinkError, match="is lost"):
-                sink.send(seen(number, REJECT, changed=True))
+                sink.flush()
         assert len(list(place.iterdir())) == 1, list(place.iterdir())
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         sink.send(seen(4, REJECT, changed=True))
