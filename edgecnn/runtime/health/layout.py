@@ -4,7 +4,8 @@ A picture is a point in a space of `CELLS` grey levels. Calibration frames vary 
 passing by, light from the side): the `Layout` knows the strongest of them and leaves them out. What remains of a new
 picture is judged. A camera that moved changes it in a direction that is known beforehand, the derivative of the mean
 picture; the movement is the least-squares amount of that direction (Lucas and Kanade 1981, with the directions of
-variation projected out as in Hager and Belhumeur 1998).
+variation projected out as in Hager and Belhumeur 1998). Cells count by how little they vary otherwise, alone and
+together (generalised least squares): a fixture at the border tells more than the parts that change in the middle.
 
 How strong edges are depends on what is in the picture: an empty place has few. That is told by how far the picture went
 in the directions of variation, which blur and noise leave as they are; what is expected from there is subtracted.
@@ -25,7 +26,10 @@ Float64 = npt.NDArray[np.float64]
 
 VARIATIONS = 4
 """Directions in which pictures may vary: with more of them, a movement of the camera is taken for one."""
-JUDGED = ("distance", "right", "down", "contrast", "detail", "fineness")
+JUDGED = ("distance", "right", "down", "contrast", "detail", "fineness", "grain", "texture")
+_SHRINKAGE, _SMALLEST_VARIANCE = 0.8, 0.01
+"""Share of the covariance between cells that is not believed, for there are fewer frames than cells; and what every
+cell may vary by, however little it did."""
 _FAINT = 0.003
 """Share of a picture's variance: a layout that is fainter does not show where it is, and movement is not amplified."""
 
@@ -57,7 +61,8 @@ class Layout:
         variations[: len(found)] = found
         amounts = (cells - mean) @ variations.T
         sharpening = np.linalg.lstsq(amounts, edges - edges.mean(0), rcond=None)[0].T
-        parts = (mean, variations, np.abs(amounts).max(0), _movement(mean, variations), sharpening)
+        movement = _movement(mean, variations, cells - mean - amounts @ variations)
+        parts = (mean, variations, np.abs(amounts).max(0), movement, sharpening)
         return cls(*(part.astype(np.float32) for part in parts))
 
     def judge(self, cells: Vector, edges: Vector) -> npt.NDArray[np.floating[Any]]:
@@ -68,11 +73,11 @@ class Layout:
             edges: (..., EDGES), see `Measured.edges`.
 
         Returns:
-            (..., 6), the values of `JUDGED`. Distance: the median cell's, in deviations of the picture: what is in
+            (..., 8), the values of `JUDGED`. Distance: the median cell's, in deviations of the picture: what is in
             less than half of the picture, a part that is missing or a hand, is for the model to judge. About 0.7
             between pictures that have nothing to do with each other. Movement to the right and down: of 1 of the
-            picture's width and height; right for movements of up to a cell, too small for larger ones. Contrast,
-            detail and fineness: edges, less what is expected of such a picture beyond the mean one.
+            picture's width and height; right for movements of up to a cell, too small for larger ones. The others are
+            edges, less what is expected of such a picture beyond the mean one.
         """
         rest = cells - self.mean
         amounts = rest @ self.variations.T
@@ -82,10 +87,22 @@ class Layout:
         return np.concatenate([distance, rest @ self.movement.T, edges - known @ self.sharpening.T], -1)
 
 
-def _movement(mean: Float64, variations: Float64) -> Float64:
+def _movement(mean: Float64, variations: Float64, rest: Float64) -> Float64:
+    """Return (2, CELLS) what a picture is multiplied with to get its movement; ``rest`` is what remained of each."""
     down, right = np.gradient(mean.reshape(GRID, GRID))
     slopes = np.stack([right.ravel(), down.ravel()])
     # A picture that moved to the right by one cell shows at each place what was one cell to the left.
     slopes = -(slopes - slopes @ variations.T @ variations)
-    movement: Float64 = np.linalg.solve(slopes @ slopes.T + _FAINT * CELLS * np.eye(2), slopes) / GRID
+    trusted = slopes @ _trust(rest)
+    movement: Float64 = np.linalg.solve(trusted @ slopes.T + _FAINT * CELLS * np.eye(2), trusted) / GRID
     return movement
+
+
+def _trust(rest: Float64) -> Float64:
+    """Return (CELLS, CELLS) the inverse of the cells' covariance, on average 1 for a cell."""
+    covariance = rest.T @ rest / len(rest)
+    own = np.diag(np.diag(covariance))
+    shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * own
+    inverse = np.linalg.inv(shrunk + _SMALLEST_VARIANCE * np.eye(CELLS))
+    trust: Float64 = inverse * (CELLS / np.trace(inverse))
+    return trust

@@ -52,6 +52,8 @@ _MEANINGS = {
     "contrast": _Meaning("fine edges over the contrast", "blurred", "noisy", "detail", math.exp, 3.0),
     "detail": _Meaning("fine edges over the layout's", "blurred", "noisy", "detail", math.exp),
     "fineness": _Meaning("fine edges over coarse ones", "blurred", "noisy", "detail", math.exp),
+    "grain": _Meaning("noise in the quietest places", "noisy", "noisy", "detail", math.exp, 2.0),
+    "texture": _Meaning("texture", "blurred", "blurred", "detail", math.exp, 2.0),
     "distance": _Meaning("distance from the calibration frames", "unlike", "unlike", "likeness", float),
     "right": _Meaning("movement to the right in % of the width", "shifted", "shifted", "shift", _percent),
     "down": _Meaning("movement down in % of the height", "shifted", "shifted", "shift", _percent),
@@ -72,8 +74,11 @@ class Limits:
         tolerated = laxity * np.array([np.inf if value is None else value for value in given])
         self._low = reference.middle - np.maximum(settings.margin * reference.below, tolerated)
         self._high = reference.middle + np.maximum(settings.margin * reference.above, tolerated)
-        # No picture is too much like the calibration frames.
+        # No picture is too much like the calibration frames. None has too little noise, for better light or an encoder
+        # may take it away, and none too much texture, for that is on the part.
         self._low[FEATURES.index("distance")] = 0.0
+        self._low[FEATURES.index("grain")] = -np.inf
+        self._high[FEATURES.index("texture")] = np.inf
         width = self._high - self._low
         self._width = np.where(np.isfinite(width) & (width > 0), width, 1.0)
 

@@ -64,9 +64,9 @@ class Reference:
         black: How many of them were black.
         saturated: How many of them were white.
         frames: int64 (3, 2): smallest and largest height, width and number of channels of the frames as they came.
-        middle: float32 (9,): median of each of `FEATURES`.
-        below: float32 (9,), at least 0: how far below the median a good picture may be.
-        above: float32 (9,), at least 0: how far above.
+        middle: float32, one for each of `FEATURES`: the median.
+        below: float32 likewise, at least 0: how far below the median a good picture may be.
+        above: float32 likewise, at least 0: how far above.
         layout: Where things are.
     """
 
@@ -101,14 +101,11 @@ class Reference:
         Raises:
             BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
         """
+        arrays = archive.read_npz(path, _LARGEST_FILE)
         try:
-            archive.check_npz(path, _LARGEST_FILE)
-            with np.load(path, allow_pickle=False) as stored:
-                return cls.from_arrays({key: stored[key] for key in stored.files})
+            return cls.from_arrays(arrays)
         except BundleError as error:
             raise BundleError(f"{path.name}: {error}") from error
-        except archive.BROKEN as error:
-            raise BundleError(f"{path.name}: no readable health reference: {error}.") from error
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:

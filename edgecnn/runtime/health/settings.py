@@ -39,7 +39,7 @@ class HealthSettings:
     light: float | None = 0.25
     margin: float = 1.0
     persist_seconds: float = 0.3
-    check_seconds: float = 0.03
+    check_seconds: float = 0.06
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -36,5 +36,5 @@ def test_the_model_knows_the_reference(bundle: Callable[[Content], Path], tmp_pa
 
 
 def test_a_damaged_reference_is_refused(bundle: Callable[[Content], Path]) -> None:
-    with pytest.raises(BundleError, match=r"health.npz: no readable health reference"):
+    with pytest.raises(BundleError, match=r"health.npz: not a readable"):
         load(bundle(b"PK nothing"), engine="reference")
