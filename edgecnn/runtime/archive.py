@@ -9,6 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgecnn.errors import BundleError
 from edgecnn.manifest import FILE_NAME, check_file_name
@@ -59,17 +63,25 @@ def unpack(path: Path, folder: Path, largest: int) -> None:
         raise BundleError(f"{path}: not a readable .zip: {error}.") from error
 
 
-def check_npz(path: Path, largest: int) -> None:
-    """Refuse an ``.npz`` that would unpack to more than ``largest`` bytes.
+def read_npz(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
+    """Read the arrays of an ``.npz``, by key.
+
+    Args:
+        path: The file.
+        largest: Most bytes that all arrays together may have.
 
     Raises:
-        ValueError: If it would.
-        zipfile.BadZipFile: If it is none.
+        BundleError: If it is none, damaged, too large, or holds pickled objects.
     """
-    with zipfile.ZipFile(path) as archive:
-        total = sum(member.file_size for member in archive.infolist())
-    if total > largest:
-        raise ValueError(f"it unpacks to {total} bytes, more than {largest}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+        if total > largest:
+            raise ValueError(f"it unpacks to {total} bytes, more than {largest}")
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except BROKEN as error:
+        raise BundleError(f"{path.name}: not a readable .npz: {error}.") from error
 
 
 def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], largest: int) -> None:

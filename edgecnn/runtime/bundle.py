@@ -12,13 +12,11 @@ import os
 import shutil
 import stat
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +24,7 @@ import numpy.typing as npt
 from edgecnn.errors import BundleError
 from edgecnn.manifest import FILE_NAME, EngineEntry, FileEntry, Manifest, check_file_name
 from edgecnn.runtime import archive
+from edgecnn.runtime.closing import Closing
 
 Content = bytes | Path
 LARGEST_MANIFEST = 4 << 20
@@ -65,7 +64,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Content], o
     return sealed
 
 
-class Bundle:
+class Bundle(Closing):
     """A checked bundle. A context manager: an unpacked ``.zip`` is removed at its end.
 
     Attributes:
@@ -135,14 +134,6 @@ class Bundle:
             shutil.rmtree(self.folder, ignore_errors=True)
             self._temporary = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 @dataclass(frozen=True)
 class Golden:
@@ -167,12 +158,7 @@ def read_golden(path: Path, manifest: Manifest) -> Golden:
     Raises:
         BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
     """
-    try:
-        archive.check_npz(path, LARGEST_BUNDLE)
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path.name}: not readable golden frames: {error}.") from error
+    arrays = archive.read_npz(path, LARGEST_BUNDLE)
     specs = [("frames", manifest.input.tensor)]
     specs += [(f"out_{index}", output.tensor) for index, output in enumerate(manifest.outputs)]
     count = len(arrays["frames"]) if arrays.get("frames", np.empty(())).ndim else 0

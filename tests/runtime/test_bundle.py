@@ -260,7 +260,7 @@ def test_a_cut_off_or_altered_zip(make_bundle: MakeBundle, tmp_path: Path) -> No
 def test_golden_frames_with_code_in_them_are_not_run(make_bundle: MakeBundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", frames=np.asarray([{}], dtype=object))
     path = make_bundle("evil", golden__npz=tmp_path / "evil.npz")
-    with pytest.raises(BundleError, match="not readable golden frames: Object arrays cannot be loaded"):
+    with pytest.raises(BundleError, match=r"golden.npz: not a readable .npz: Object arrays cannot be loaded"):
         Bundle.open(path).golden()
 
 
@@ -282,8 +282,8 @@ def test_golden_frames_that_do_not_fit(make_bundle: MakeBundle, tmp_path: Path) 
 
 def test_an_npz_bomb_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", frames=np.zeros(1 << 20, np.uint8))
-    with pytest.raises(ValueError, match="unpacks to"):
-        archive.check_npz(tmp_path / "a.npz", 1000)
+    with pytest.raises(BundleError, match="unpacks to"):
+        archive.read_npz(tmp_path / "a.npz", 1000)
 
 
 def test_names_are_checked_before_anything_is_written(

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn import plugins
 from edgecnn.errors import EngineError, MissingEngineError
+from edgecnn.runtime.closing import Closing
 from edgecnn.tensor import TensorSpec
 
 Array = npt.NDArray[np.generic]
@@ -29,7 +30,7 @@ Found = TypeVar("Found")
 Setting = str | int | float | bool
 
 
-class Engine(Protocol):
+class Engine(AbstractContextManager["Engine"], Protocol):
     """A loaded model: integers in, integers out. Decoding lives in tasks, never here. A context manager."""
 
     @property
@@ -41,12 +42,6 @@ class Engine(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the outputs, in the order in which `run` returns them."""
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Execute the model once.
@@ -97,7 +92,7 @@ class EngineModule(Protocol):
         ...
 
 
-class EngineBase:
+class EngineBase(Closing):
     """The parts of an engine that are the same everywhere: specs, the context manager, a `close` that does nothing."""
 
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -113,14 +108,6 @@ class EngineBase:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the outputs, in the order in which `run` returns them."""
         return self._outputs
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give everything back. A second call does nothing."""
