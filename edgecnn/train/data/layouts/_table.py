@@ -1,0 +1,33 @@
+"""Tables in comma-separated text."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from edgecnn.errors import DataError
+
+Row = dict[str, str]
+
+
+def read_table(path: Path) -> list[Row]:
+    """Return the rows of a table with a header, missing cells empty.
+
+    Raises:
+        DataError: If it is no such table in UTF-8.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected a table in UTF-8, comma-separated: {error}.") from error
+    return [{name: value or "" for name, value in row.items() if isinstance(name, str)} for row in rows]
+
+
+def columns(path: Path) -> list[str]:
+    """Return the names in a table's first line, none where it cannot be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return next(csv.reader(stream), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
