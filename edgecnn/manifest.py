@@ -22,7 +22,7 @@ from edgecnn.tensor import DTYPES, QuantParams, TensorSpec
 SCHEMA = 1
 FILE_NAME = "manifest.json"
 COLORS = ("bgr", "gray", "channels")
-RESIZES = ("stretch", "letterbox", "crop")
+RESIZES = ("stretch", "letterbox", "crop", "tile")
 MEANINGS = ("logits", "probabilities", "raw")
 _SOURCE_COLORS = ("rgb", "bgr", "gray", "channels")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -35,19 +35,23 @@ class Resize:
 
     Attributes:
         mode: ``"stretch"`` changes the aspect ratio; ``"letterbox"`` keeps it and pads; ``"crop"`` keeps it, resizes
-            the shorter side and cuts out the centre.
+            the shorter side and cuts out the centre; ``"tile"`` keeps the size and runs the model on overlapping tiles,
+            after enlarging frames that are smaller than a tile (aspect ratio kept).
         pad_value: Value of letterbox padding in every channel, 0..255.
         crop_ratio: Share of the resized shorter side that ``"crop"`` keeps, in (0, 1]; 0.875 is 224 out of 256.
+        overlap: Least overlap of two neighbouring tiles in pixels; at least the size of a defect.
     """
 
     mode: str = "stretch"
     pad_value: int = 114
     crop_ratio: float = 1.0
+    overlap: int = 32
 
     def __post_init__(self) -> None:
         _require(self.mode in RESIZES, f"'input.resize.mode' must be one of {', '.join(RESIZES)}, got {self.mode!r}")
         _require(0 <= self.pad_value <= 255, f"'input.resize.pad_value' must be in 0 .. 255, got {self.pad_value}")
         _require(0 < self.crop_ratio <= 1, f"'input.resize.crop_ratio' must be in (0, 1], got {self.crop_ratio}")
+        _require(self.overlap >= 0, f"'input.resize.overlap' must be 0 or more, got {self.overlap}")
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,8 @@ class Manifest:
         provenance: Where it comes from.
         labels: Class names by index; empty where the task has none.
         thresholds: Score from which a label rejects a part, by label.
-        decoding: What else the task must know to read the outputs, by names that the task's file explains.
+        decoding: What else the task must know to read the outputs, by names that the task's file explains. With
+            ``threshold`` this one decides for all labels; the first of them is then that of good parts.
         graph: File of the canonical integer graph.
         golden: File of the golden frames.
         health: File that says what calibration frames look like, see `edgecnn.runtime.health.reference`; None where
@@ -221,12 +226,26 @@ class Manifest:
         _require(len(set(self.labels)) == len(self.labels), "'labels' must be different from each other")
         unknown = sorted(set(self.thresholds) - set(self.labels))
         _require(not unknown, f"'thresholds' names {unknown}, which 'labels' does not have")
+        given = self.decoding.get("threshold", 0.0)
+        is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        _require(is_number, f"'decoding.threshold' must be a number, got {given!r}")
 
     def _check_files(self) -> None:
         for name in self.files:
             check_file_name(name)
         for name in self.needed_files() if self.files else ():
             _require(name in self.files, f"'files' does not list '{name}', which the bundle needs")
+
+    @property
+    def threshold(self) -> float | None:
+        """The one score from which a part is rejected; None where there is none, or labels have one each."""
+        if "threshold" in self.decoding:
+            return float(self.decoding["threshold"])
+        return next(iter(self.thresholds.values())) if len(self.thresholds) == 1 else None
+
+    def threshold_of(self, label: str | None) -> float | None:
+        """Return the score from which a decision with this label rejects, None where nothing does."""
+        return self.thresholds.get(label or "") if self.threshold is None else self.threshold
 
     def needed_files(self) -> tuple[str, ...]:
         """Return the names of the files that this manifest speaks of, sorted."""
@@ -324,15 +343,21 @@ def _read_manifest(fields: Fields) -> Manifest:
 
 
 def _read_input(fields: Fields) -> InputContract:
-    resize = fields.child("resize")
     contract = InputContract(
         tensor=_read_tensor(fields.child("tensor")),
         color=fields.choice("color", COLORS),
-        resize=Resize(resize.choice("mode", RESIZES), resize.integer("pad_value", 0, 255), resize.number("crop_ratio")),
+        resize=_read_resize(fields.child("resize")),
     )
-    resize.done()
     fields.done()
     return contract
+
+
+def _read_resize(fields: Fields) -> Resize:
+    mode, pad_value = fields.choice("mode", RESIZES), fields.integer("pad_value", 0, 255)
+    crop_ratio = fields.number("crop_ratio")
+    overlap = fields.integer("overlap", 0) if "overlap" in fields.names() else Resize.overlap
+    fields.done()
+    return Resize(mode, pad_value, crop_ratio, overlap)
 
 
 def _read_output(fields: Fields) -> OutputContract:

@@ -158,3 +158,25 @@ def test_the_health_file_is_optional_and_old_manifests_know_nothing_of_it() -> N
     assert Manifest.loads(text) == manifest()
     with pytest.raises(BundleError, match="'health' must be a string"):
         Manifest.loads(edited(lambda changed: changed.update(health=3)))
+
+
+def test_manifests_from_before_tiles_know_nothing_of_their_overlap() -> None:
+    tiled = manifest(input=InputContract(FRAME, "bgr", Resize("tile", overlap=48)))
+    assert Manifest.loads(tiled.dumps()) == tiled
+    document = json.loads(manifest().dumps())
+    del document["input"]["resize"]["overlap"], document["seal"]
+    assert Manifest.loads(json.dumps(document | {"seal": _seal(document)})) == manifest()
+    with pytest.raises(BundleError, match=r"'input\.resize\.overlap' must be"):
+        Resize("tile", overlap=-1)
+
+
+def test_the_score_that_rejects() -> None:
+    own = manifest()
+    assert (own.threshold, own.threshold_of("good"), own.threshold_of(None)) == (0.25, 0.25, 0.25)
+    one = manifest(thresholds={}, decoding={"threshold": 0.75})
+    assert (one.threshold, one.threshold_of("good")) == (0.75, 0.75)
+    several = manifest(labels=("good", "a", "b"), thresholds={"a": 0.1, "b": 0.2})
+    assert (several.threshold, several.threshold_of("b"), several.threshold_of("good")) == (None, 0.2, None)
+    assert manifest(thresholds={}).threshold is None
+    with pytest.raises(BundleError, match=r"'decoding\.threshold' must be a number, got 'high'"):
+        manifest(decoding={"threshold": "high"})

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError
+from edgecnn.vision.lanes.drawing import draw_lanes, ego_text
 from edgecnn.vision.preprocess import Geometry
-from edgecnn.vision.results import Decision, Finding, Verdict
+from edgecnn.vision.results import Decision, Finding, Region, Verdict
 
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -30,6 +31,7 @@ _LONGEST = 400
 """Characters of a text that are looked at."""
 _PAPER: Colour = (24, 24, 24)
 _INK: Colour = (255, 255, 255)
+_REGION: Colour = (66, 228, 240)
 _MASK_SHARE = 0.45
 
 # Okabe and Ito, "Color Universal Design" (2008), as BGR: classes that colour-blind people can tell apart.
@@ -79,7 +81,8 @@ def overlay(
     Args:
         image: uint8, (H, W, 3) BGR, (H, W) or (H, W, 1) grey, of any size. Not written to.
         verdict: What to show in the banner; None shows the label alone.
-        decision: Label, score and mask; None where the model was not asked.
+        decision: Label, score, mask, regions and lanes; None where the model was not asked. Regions and lanes are in
+            pixels of the frame that ``geometry`` speaks of, without it of ``image``.
         findings: Why the picture cannot be trusted; their reasons stand at the bottom.
         geometry: How the frame lay in the model's picture, to put the mask where it belongs; the frame that it speaks
             of may have another size than ``image``. Without it the mask is stretched over the picture.
@@ -92,14 +95,23 @@ def overlay(
         DataError: If the image is not uint8 of such a shape, or has no pixels.
     """
     canvas = _coloured(image)
-    if decision is not None and decision.mask is not None:
+    # Of an inspection regions are outlined: a mask over it would hide the defect.
+    if decision is not None and decision.mask is not None and decision.verdict is None:
         _blend(canvas, decision.mask, geometry)
+    regions = _placed(() if decision is None else decision.regions, canvas, geometry)
+    _outlines(canvas, regions)
+    if decision is not None and decision.lanes:
+        draw_lanes(canvas, decision.lanes, _scale_to(canvas, geometry))
     style = _STYLES.get(verdict, _UNDECIDED) if verdict else _UNDECIDED
-    label = _label(decision)
+    label, bottom = "" if decision is None else decision.caption, 0
     if verdict or label:
         _frame(canvas, style)
         bottom = _banner(canvas, style, verdict.value if verdict else label, label if verdict else "")
         _bar(canvas, style, bottom, None if decision is None else decision.score, threshold)
+        bottom += _bar_size(canvas)
+    _tags(canvas, regions, bottom)
+    if decision is not None and decision.ego is not None:
+        _footer(canvas, ego_text(decision.ego))
     _reasons(canvas, findings)
     return canvas
 
@@ -112,13 +124,6 @@ def _coloured(image: Image) -> Image:
     if shape[2:] == (3,):
         return image.copy(order="C")
     return np.repeat(image.reshape(*shape[:2], 1), 3, axis=2)
-
-
-def _label(decision: Decision | None) -> str:
-    """Return label and score as one text, empty without a label."""
-    if decision is None or decision.label is None:
-        return ""
-    return decision.label if decision.score is None else f"{decision.label} {decision.score:.2f}"
 
 
 def _text_size(canvas: Image) -> int:
@@ -162,6 +167,54 @@ def _mask_share(mask: tuple[int, int], geometry: Geometry) -> npt.NDArray[np.flo
     """Return mask pixels per model pixel, (x, y). The model's size follows from the geometry but for one pixel."""
     model = [size + 2 * offset for size, offset in zip(geometry.resized, geometry.offset, strict=True)]
     return np.array([1.0 if abs(own - size) <= 1 else own / size for own, size in zip(mask, model, strict=True)])
+
+
+# Regions
+
+
+def _placed(regions: Sequence[Region], canvas: Image, geometry: Geometry | None) -> list[Region]:
+    """Return regions in pixels of the picture that is drawn on, which may be smaller than the frame."""
+    scale = _scale_to(canvas, geometry)
+    return [replace(region, polygon=region.polygon * scale) for region in regions]
+
+
+def _scale_to(canvas: Image, geometry: Geometry | None) -> tuple[float, float]:
+    """Return pixels of the picture per pixel of the frame, (x, y)."""
+    height, width = canvas.shape[:2]
+    frame = (width, height) if geometry is None else geometry.frame_size
+    return width / frame[0], height / frame[1]
+
+
+def _outlines(canvas: Image, regions: Sequence[Region]) -> None:
+    """Draw a bright line inside a dark one: one of them can be seen on any surface."""
+    thick = max(1, round(_text_size(canvas) / 9))
+    # Continuous coordinates, in 16ths of a pixel; a pixel's centre lies at its index and a half.
+    lines = [np.asarray(np.round(16 * (region.polygon - 0.5)), np.int32) for region in regions]
+    for colour, width in ((_PAPER, 3 * thick), (_REGION, thick)):
+        for line in lines:
+            cv2.polylines(canvas, [line], True, colour, width, cv2.LINE_AA, shift=4)
+
+
+def _tags(canvas: Image, regions: Sequence[Region], top: int) -> None:
+    """Write label and score above each region, or below where there is no room; none over another's."""
+    height, width = canvas.shape[:2]
+    size = max(_SMALLEST, round(0.6 * _text_size(canvas)))
+    taken: list[tuple[int, int, int, int]] = []
+    for region in regions:
+        text = shortened(f"{region.label} {region.score:.2f}", width - size, size)
+        left, above, _, below = (round(side) for side in region.box)
+        wide, tall = _width(text, size) + size, 2 * size
+        x = min(max(left, 0), width - wide)
+        y = above - tall - size // 2 if above - tall - size // 2 >= top else below + size // 2
+        tag = (x, y, x + wide, y + tall)
+        if text and y + tall <= height and not any(_meet(tag, other) for other in taken):
+            taken.append(tag)
+            cv2.rectangle(canvas, (x, y), (x + wide - 1, y + tall - 1), _PAPER, cv2.FILLED)
+            _write(canvas, text, (x + size // 2, y + round(1.5 * size)), size, _REGION)
+
+
+def _meet(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
+    return all(first[axis] < second[axis + 2] and second[axis] < first[axis + 2] for axis in (0, 1))
 
 
 # The banner
@@ -210,7 +263,7 @@ def _bar(canvas: Image, style: _Style, top: int, score: float | None, threshold:
     """Draw the score as a bar from 0 to 1 below the banner, and where it begins to reject."""
     if score is None or not math.isfinite(score):
         return
-    width, tall = canvas.shape[1], max(3, _text_size(canvas) // 2)
+    width, tall = canvas.shape[1], _bar_size(canvas)
     cv2.rectangle(canvas, (0, top), (width - 1, top + tall - 1), _PAPER, cv2.FILLED)
     end = round(min(max(score, 0.0), 1.0) * (width - 1))
     cv2.rectangle(canvas, (0, top + 1), (end, top + tall - 2), style.fill, cv2.FILLED)
@@ -218,6 +271,20 @@ def _bar(canvas: Image, style: _Style, top: int, score: float | None, threshold:
         x, thick = round(min(max(threshold, 0.0), 1.0) * (width - 1)), max(1, tall // 4)
         cv2.rectangle(canvas, (x - 2 * thick, top), (x + 2 * thick, top + tall - 1), _PAPER, cv2.FILLED)
         cv2.rectangle(canvas, (x - thick // 2, top), (x + thick // 2, top + tall - 1), _INK, cv2.FILLED)
+
+
+def _bar_size(canvas: Image) -> int:
+    return max(3, _text_size(canvas) // 2)
+
+
+def _footer(canvas: Image, text: str) -> None:
+    """Write a text on a dark strip in the middle of the lower edge."""
+    height, width = canvas.shape[:2]
+    size = max(_SMALLEST, round(0.7 * _text_size(canvas)))
+    text = shortened(text, width - size, size)
+    left, wide, base = (width - _width(text, size)) // 2, _width(text, size), height - size
+    cv2.rectangle(canvas, (left - size, base - 2 * size), (left + wide + size, height - 1), _PAPER, cv2.FILLED)
+    _write(canvas, text, (left, base), size, _INK)
 
 
 def _reasons(canvas: Image, findings: Sequence[Finding]) -> None:

@@ -16,8 +16,12 @@ import numpy.typing as npt
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import InputContract, Resize
+from edgecnn.vision.tiling import Tiling
 
 Image = npt.NDArray[np.uint8]
+
+MOST_ENLARGED = 4
+"""How many times a frame smaller than a tile may be enlarged: beyond, there is nothing left to be seen."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Geometry:
 
 
 class Preprocess:
-    """Bring frames to uint8 (H, W, C) at the model's size.
+    """Bring frames to uint8 (H, W, C) at the model's size, or for tiles at their own: see `Preprocess.size_of`.
 
     Frames are uint8 arrays: (H, W, 3) in BGR, (H, W) or (H, W, 1) grey, or (H, W, C) for models with other channels.
     Grey and BGR are converted into each other with OpenCV's weights (ITU-R BT.601); all else must fit.
@@ -59,6 +63,9 @@ class Preprocess:
         size: Height and width of the model's input, in pixels.
         channels: Channels of the model's input: 3 is BGR, 1 grey, others as they come.
         resize: How other sizes are fitted.
+
+    Attributes:
+        tiling: What cuts the result into pictures of the model's size; None where it has this size.
     """
 
     def __init__(self, size: tuple[int, int], channels: int, resize: Resize | None = None) -> None:
@@ -67,6 +74,7 @@ class Preprocess:
         self.size = size
         self.channels = channels
         self.resize = resize or Resize()
+        self.tiling = Tiling(size, self.resize.overlap) if self.resize.mode == "tile" else None
 
     @classmethod
     def for_input(cls, contract: InputContract) -> Preprocess:
@@ -78,7 +86,7 @@ class Preprocess:
 
         Args:
             frame: See the class. Not written to.
-            out: A buffer of shape (H, W, C), C-contiguous uint8, to write to and return instead of a new array.
+            out: A buffer of the result's shape, C-contiguous uint8, to write to and return instead of a new array.
 
         Returns:
             uint8, shape (H, W, C), C-contiguous. Without ``out``, a frame that fits already is returned itself.
@@ -89,9 +97,16 @@ class Preprocess:
         picture = self._checked(frame)
         fitted = self._convert(self._fit(picture))
         if out is not None:
-            np.copyto(self._checked_buffer(out), fitted)
+            np.copyto(self._checked_buffer(out, fitted.shape), fitted)
             return out
         return np.ascontiguousarray(fitted)
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of what becomes of a frame of this size: the model's, but for tiles."""
+        if self.tiling is None:
+            return self.size
+        columns, rows = self.geometry(height, width).resized
+        return rows, columns
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Return how a frame of this size lies in the model's picture."""
@@ -99,13 +114,20 @@ class Preprocess:
         if self.resize.mode == "stretch":
             scale = (target_width / width, target_height / height)
             return Geometry(scale, (0, 0), (width, height), (target_width, target_height))
-        ratios = (target_width / width, target_height / height)
-        factor = min(ratios) if self.resize.mode == "letterbox" else max(ratios) / self.resize.crop_ratio
+        factor = self._factor(target_width / width, target_height / height)
         resized = (_rounded(width * factor), _rounded(height * factor))
-        if self.resize.mode == "crop":
+        if self.resize.mode in ("crop", "tile"):
             resized = (max(resized[0], target_width), max(resized[1], target_height))
+        if self.resize.mode == "tile":
+            return Geometry((resized[0] / width, resized[1] / height), (0, 0), (width, height), resized)
         offset = ((target_width - resized[0]) // 2, (target_height - resized[1]) // 2)
         return Geometry((resized[0] / width, resized[1] / height), offset, (width, height), resized)
+
+    def _factor(self, *ratios: float) -> float:
+        """Return what both sides of a frame are multiplied with; ``ratios`` make each of them the model's."""
+        if self.resize.mode == "letterbox":
+            return min(ratios)
+        return max(1.0, *ratios) if self.resize.mode == "tile" else max(ratios) / self.resize.crop_ratio
 
     def _fit(self, picture: Image) -> Image:
         """Resize, then pad or crop; channels stay."""
@@ -113,9 +135,16 @@ class Preprocess:
         if (height, width) == self.size and (self.resize.mode != "crop" or self.resize.crop_ratio == 1.0):
             return picture
         geometry = self.geometry(height, width)
+        if self.tiling is not None and geometry.resized[0] > MOST_ENLARGED * width:
+            raise DataError(
+                f"a frame of {height} x {width} is too small to be seen in tiles of {self.size[0]} x {self.size[1]}: "
+                f"it would be enlarged more than {MOST_ENLARGED} times. Export the model with --resize stretch for it."
+            )
         resized = resize_exact(picture, geometry.resized)
         if self.resize.mode == "letterbox":
             return self._padded(resized, geometry)
+        if self.resize.mode == "tile":
+            return resized
         x, y = -geometry.offset[0], -geometry.offset[1]
         return resized[y : y + self.size[0], x : x + self.size[1]]
 
@@ -155,8 +184,7 @@ class Preprocess:
             return f"{message} Drop the alpha channel: frame[..., :3]."
         return message
 
-    def _checked_buffer(self, out: Image) -> Image:
-        shape = (*self.size, self.channels)
+    def _checked_buffer(self, out: Image, shape: tuple[int, ...]) -> Image:
         if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise DataError(f"'out' must be contiguous uint8 of shape {shape}, got {out.dtype} of shape {out.shape}.")
         return out

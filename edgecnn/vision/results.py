@@ -50,7 +50,8 @@ class Output:
 
     Attributes:
         contract: What the bundle says about it.
-        integers: uint8 on the contract's grid, or int64 indices; shape as in the contract.
+        integers: uint8 on the contract's grid, or int64 indices; shape as in the contract, but of a picture seen in
+            tiles: maps are those of the whole picture, and vectors have one row a tile.
     """
 
     contract: OutputContract
@@ -159,6 +160,24 @@ class Lane:
 
 
 @dataclass(frozen=True)
+class Ego:
+    """Where the camera is in its lane; it looks along the middle column of the frame.
+
+    Attributes:
+        offset: How far the camera is right of the lane's middle, in widths of the lane: at 0.5 it is on the right line.
+        bend: How far the lane's middle has gone to the right of its tangent at the camera where both lines are last
+            seen, in widths of the lane; None where they are seen together too little.
+        offset_m: ``offset`` in metres, None where the lane's width is not known.
+        curvature: 1 / radius in 1/m, above 0 to the right; None where width or focal length are not known.
+    """
+
+    offset: float
+    bend: float | None = None
+    offset_m: float | None = None
+    curvature: float | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a task reads from the outputs; what a task does not know stays None.
 
@@ -166,12 +185,13 @@ class Decision:
 
     Attributes:
         label: Name of the class, or its index as text where the bundle has no labels.
-        score: Probability of ``label``, 0..1; for verdicts the score that decided.
+        score: Probability of ``label``, 0..1; for verdicts the score that decided, that of a defect.
         scores: Probability by label.
         verdict: PASS or REJECT, where the task decides.
         mask: uint8 (H, W) class indices at the output's size.
-        regions: Where the defects are, the highest score first.
+        regions: Where the defects of a rejected part are, the highest score first.
         lanes: The lines of the own lane, left before right.
+        ego: Where the camera is in this lane; None without both lines, and where the frame is not known.
     """
 
     label: str | None = None
@@ -181,6 +201,16 @@ class Decision:
     mask: npt.NDArray[np.uint8] | None = None
     regions: tuple[Region, ...] = ()
     lanes: tuple[Lane, ...] = ()
+    ego: Ego | None = None
+
+    @property
+    def caption(self) -> str:
+        """Label and score as one text for people, empty without a label."""
+        if self.label is None:
+            return ""
+        # The score of a sound part is not that of its label: beside it, it would be misread.
+        is_sound = self.verdict is Verdict.PASS and self.scores.get(self.label) != self.score
+        return self.label if self.score is None or is_sound else f"{self.label} {self.score:.2f}"
 
     def to_frame(self, geometry: Geometry) -> Self:
         """Return it with regions and lanes in pixels of the frame, from pixels of the model's picture."""

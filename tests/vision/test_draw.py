@@ -10,7 +10,7 @@ from edgecnn.errors import DataError
 from edgecnn.manifest import Resize
 from edgecnn.vision.draw import Image, overlay, shortened, wrapped
 from edgecnn.vision.preprocess import Preprocess
-from edgecnn.vision.results import Decision, Finding, Verdict
+from edgecnn.vision.results import Decision, Finding, Region, Verdict
 
 PASS, REJECT, INVALID = (68, 128, 18), (32, 24, 196), (0, 196, 255)
 COLOURS = {Verdict.PASS: PASS, Verdict.REJECT: REJECT, Verdict.INVALID: INVALID}
@@ -214,3 +214,70 @@ def test_a_label_that_does_not_fit_beside_the_verdict_gets_a_line_of_its_own() -
 def test_what_is_no_picture_is_refused(image: Image) -> None:
     with pytest.raises(DataError, match=r"must be uint8 \(H, W\) or \(H, W, 3\)"):
         overlay(image, Verdict.PASS, None, ())
+
+
+# Regions
+
+
+def square(left: float, top: float, right: float, bottom: float, label: str = "dent", score: float = 0.93) -> Region:
+    polygon = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+    return Region(label, score, polygon, (right - left) * (bottom - top))
+
+
+def rejected(*regions: Region) -> Decision:
+    return Decision("dent", 0.97, {}, Verdict.REJECT, np.ones((8, 8), np.uint8), regions)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_region_is_outlined_on_any_surface_and_its_inside_stays_clear(value: int) -> None:
+    before = grey(480, 640, value)
+    picture = overlay(before, Verdict.REJECT, rejected(square(200, 200, 400, 300)), ())
+    edge = picture[200:300, 195:206].astype(int)
+    assert (np.abs(edge - value).max(axis=2) > 100).any(axis=1).all()
+    assert np.array_equal(picture[210:290, 210:390], before[210:290, 210:390])
+    tag = picture[140:195, 200:330]
+    assert np.count_nonzero(np.all(tag == (24, 24, 24), axis=2)) > 500
+    assert np.count_nonzero(np.all(tag[..., 1:] > 150, axis=2) & (tag[..., 0] < 100)) > 50
+
+
+def test_regions_lie_where_they_are_in_a_smaller_copy_of_the_frame() -> None:
+    geometry = Preprocess((32, 32), 3).geometry(960, 1280)
+    picture = overlay(grey(480, 640), Verdict.REJECT, rejected(square(400, 600, 800, 800)), (), geometry=geometry)
+    changed = drawn(picture, grey(480, 640))[280:450, 20:-20]
+    rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+    assert (280 + rows[-1], 20 + columns[0]) == (pytest.approx(400, abs=4), pytest.approx(200, abs=4))
+    assert 20 + columns[-1] == pytest.approx(400, abs=4)
+
+
+def test_tags_do_not_cover_each_other() -> None:
+    alone = overlay(grey(480, 640), Verdict.REJECT, rejected(square(200, 200, 260, 240)), ())
+    both = rejected(square(200, 200, 260, 240), square(205, 202, 262, 241, score=0.5))
+    picture = overlay(grey(480, 640), Verdict.REJECT, both, ())
+    assert np.array_equal(picture[150:190], alone[150:190])
+    assert drawn(picture, alone)[195:250, 195:270].any()
+
+
+def test_a_tag_has_room_below_a_region_at_the_top() -> None:
+    picture = overlay(grey(480, 640), Verdict.REJECT, rejected(square(200, 60, 300, 100)), ())
+    assert np.count_nonzero(np.all(picture[104:140, 200:300] == (24, 24, 24), axis=2)) > 500
+
+
+def test_a_sound_part_is_called_good_without_the_score_of_its_defects() -> None:
+    sound = Decision("good", 0.03, {"good": 0.97, "dent": 0.03}, Verdict.PASS)
+    same = Decision("good", None, {}, Verdict.PASS)
+    pictures = [overlay(grey(480, 640), Verdict.PASS, decision, ())[:40] for decision in (sound, same)]
+    assert np.array_equal(*pictures)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.lists(st.tuples(*[st.floats(-50, 300)] * 4), max_size=4),
+    TEXTS,
+)
+def test_every_region_can_be_drawn(
+    height: int, width: int, boxes: list[tuple[float, float, float, float]], label: str
+) -> None:
+    decision = rejected(*(square(*box, label) for box in boxes))
+    assert overlay(grey(height, width), Verdict.REJECT, decision, (DARK,)).shape == (height, width, 3)

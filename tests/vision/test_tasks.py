@@ -97,6 +97,16 @@ def test_defect_without_a_threshold_is_refused() -> None:
         decoder("defect")([output], manifest)
 
 
+def test_of_tiles_the_score_farthest_beyond_its_threshold_decides() -> None:
+    grid = QuantParams.per_tensor(1 / 256)
+    rows = np.asarray([[200, 20, 20], [20, 20, 210], [100, 90, 30]], np.uint8)
+    limits = {"dent": 0.9, "scratch": 0.3}
+    manifest, output = case("defect", rows, "probabilities", ("good", "scratch", "dent"), limits, grid)
+    decision = decoder("defect")([output], manifest)
+    assert (decision.verdict, decision.label, decision.score) == (Verdict.REJECT, "scratch", 90 / 256)
+    assert decision.scores["good"] == 100 / 256
+
+
 def test_segment() -> None:
     maps = np.asarray([[[[1, 9, 3], [7, 2, 2]]]], np.uint8)
     manifest, output = case("segment", maps, "logits")

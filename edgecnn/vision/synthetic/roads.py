@@ -7,7 +7,7 @@ flat plane that bends: a point ``z`` metres ahead and ``x`` to the right appears
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -36,6 +36,8 @@ _LEVELS = 5
 _SEEN = 0.3
 """Share of a pixel that a line must cover to be labelled."""
 _CAR = (1.8, 1.45)
+_CALIBRATION = 1 << 20
+"""First seed of the roads to calibrate on: nobody learns from these."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,14 @@ class Road:
         _draw_car(frame, (middle, ground), (wide, high), tuple(float(value) for value in colour))
         top, left = max(0, round(ground - high)), max(0, round(middle - wide / 2))
         mask[top : max(0, round(ground)), left : max(0, round(middle + wide / 2))] = 0
+
+
+def calibration_frames(count: int, seed: int = 0) -> Iterator[Frame]:
+    """Yield uint8 (360, 640, 3) BGR frames to calibrate the built-in lane model with; every fourth is another road."""
+    for index in range(count):
+        if index % 4 == 0:
+            road = Road(seed=_CALIBRATION + 1000 * seed + index // 4)
+        yield road.at(61.0 * (index % 4), labels=False).frame
 
 
 def _folded(x: Values) -> Values:

@@ -21,11 +21,15 @@ from edgecnn.vision.synthetic.textures import TEXTURES, Picture, noise
 Frame = npt.NDArray[np.uint8]
 SIZE = 128
 LABELS = ("good", "defect")
+KINDS = ("good", "scratch", "pit", "crack", "stain", "chip")
+"""What `Surface.kind` can be."""
 STREAMS = {"training": 0, "evaluation": 1, "calibration": 2}
 SMALLEST = 8
 """Pixels of the smallest defect: less could not be told from noise."""
 FAINTEST = 0.06
 """Least change of brightness, of 1, by a defect."""
+TRIES = 100
+"""Flaws that are tried before a surface stays as it is: on some nothing stands out."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Surface:
     Attributes:
         frame: uint8 (size, size, 3), BGR.
         mask: uint8 (size, size): 255 on a defect, else 0.
-        kind: Name of the defect (``scratch``, ``pit``, ``crack``, ``stain``, ``chip``), ``good`` without.
+        kind: Name of the defect, ``good`` without; one of `KINDS`.
     """
 
     frame: Frame
@@ -94,7 +98,7 @@ def surface(rng: np.random.Generator, defective: bool, size: int = SIZE) -> Surf
     picture = _lit_texture(rng, size)
     mask, kind = np.zeros((size, size), np.uint8), "good"
     if defective:
-        picture, mask, kind = _damaged(rng, picture)
+        picture, mask, kind = damaged(rng, picture) or (picture, mask, kind)
     return Surface(_photographed(rng, picture), mask, kind)
 
 
@@ -137,22 +141,32 @@ def _with_border(rng: np.random.Generator, picture: Picture) -> Picture:
     return np.asarray(picture * inside + outside * (1.0 - inside), np.float32)
 
 
-def _damaged(rng: np.random.Generator, sound: Picture) -> tuple[Picture, Frame, str]:
-    """Return a picture with a flaw on it, its mask and kind; draw until it is large enough and can be seen."""
-    while True:
+def damaged(rng: np.random.Generator, sound: Picture) -> tuple[Picture, Frame, str] | None:
+    """Put a flaw on a surface that was drawn or photographed.
+
+    Args:
+        rng: Source of randomness.
+        sound: Brightness, float32 (size, size), around 0..1.
+
+    Returns:
+        The picture with the flaw, where it is (uint8, 0 or 255), and its kind; None where no flaw of `TRIES` was large
+        enough and could be seen.
+    """
+    for _ in range(TRIES):
         maker = FLAWS[int(rng.integers(len(FLAWS)))]
         flaw = maker(rng, sound.shape[0])
         mask = _mask(flaw)
         if np.count_nonzero(mask) < SMALLEST:
             continue
-        damaged = _with_flaw(rng, sound, flaw)
-        if _stands_out(sound, damaged, mask):
-            return damaged, mask, maker.__name__
+        changed = _with_flaw(rng, sound, flaw)
+        if _stands_out(sound, changed, mask):
+            return changed, mask, maker.__name__
+    return None
 
 
-def _stands_out(sound: Picture, damaged: Picture, mask: Frame) -> bool:
+def _stands_out(sound: Picture, changed: Picture, mask: Frame) -> bool:
     """Tell whether the change can be seen: dark on black and bright on white cannot, nor what texture drowns."""
-    before, after = (np.clip(picture[mask > 0], 0.0, 1.0) for picture in (sound, damaged))
+    before, after = (np.clip(picture[mask > 0], 0.0, 1.0) for picture in (sound, changed))
     spread = float(sound[cv2.dilate(mask, np.ones((9, 9), np.uint8)) > 0].std())
     return float(np.median(np.abs(after - before))) >= max(FAINTEST, 1.2 * spread)
 

@@ -13,6 +13,9 @@ from edgecnn import plugins
 from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Decision, Output
 
+INSPECTIONS = ("defect", "anomaly")
+"""Tasks that decide PASS or REJECT."""
+
 Decoder = Callable[[Sequence[Output], Manifest], Decision]
 
 

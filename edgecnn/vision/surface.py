@@ -1,0 +1,274 @@
+"""From what a network says about a surface to a score, a verdict, a mask and regions.
+
+Two outputs are read, told apart by their layout, and either may be missing: a map (1, H, W, 1), whether a pixel is
+defective, and a vector (1, labels), of what kind the picture is; its first label is that of sound parts. Of a picture
+that was run in tiles the map is that of the whole picture, and there is one vector a tile.
+
+Every output gives one logit of "there is a defect":
+
+- map: the mean of its ``peak_pixels`` largest logits;
+- vector: ``log(sum of exp(defect classes)) - good``, of the tile where it is largest.
+
+The score is the sigmoid of the mean of these logits, and the part is rejected from the one threshold on.
+
+Of `Manifest.decoding` are read: ``pixel_threshold`` (a pixel is defective where the sigmoid reaches it),
+``peak_pixels``, ``smallest_region`` (in square pixels of the model's picture) and ``threshold``.
+
+Numbers are the same on every machine: the map's are sums of table entries in a fixed order, and the score is rounded,
+because exp() differs between processors in the last bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.errors import DataError
+from edgecnn.fields import Scalar
+from edgecnn.manifest import Manifest
+from edgecnn.vision.results import Array, Decision, Output, Points, Region, Scores, Verdict
+from edgecnn.vision.tasks.classify import label_names
+
+Float64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.uint8]
+
+GOOD = "good"
+MOST_REGIONS = 32
+MOST_POINTS = 64
+"""Of an outline; those of rugged areas are simplified until they have no more."""
+DIGITS = 9
+_LEVELS = np.arange(256, dtype=np.uint8)
+_FAINTEST = 1 / 512
+"""Half a step of the grid of probabilities: closer to 0 or 1 an output of 8 bits says nothing."""
+_OFF = 0.75
+"""How far a simplified outline may be off, in pixels of the map: steps of slanting edges vanish, corners stay."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a map is read; see the module. Sizes in pixels of the map, but the smallest region's area."""
+
+    pixel_threshold: float = 0.5
+    peak_pixels: float = 1
+    smallest_region: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pixel_threshold < 1 or self.peak_pixels < 1 or self.smallest_region < 0:
+            raise DataError(
+                "the bundle's 'decoding' must have 0 < pixel_threshold < 1, peak_pixels of 1 or more and "
+                f"smallest_region of 0 or more, got {self.pixel_threshold}, {self.peak_pixels}, {self.smallest_region}."
+            )
+
+    @classmethod
+    def of(cls, decoding: Mapping[str, Scalar]) -> Settings:
+        """Read them.
+
+        Raises:
+            DataError: If one is no number, or out of its range.
+        """
+        return cls(**{item.name: _number(decoding, item.name) for item in fields(cls) if item.name in decoding})
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """What the vectors say: the logit of a defect, and the probability of every label in the tile where it is."""
+
+    logit: float
+    probabilities: Float64
+
+
+def split(outputs: Sequence[Output]) -> tuple[Output | None, Output | None]:
+    """Return the map and the vector among the outputs, None for what is not there.
+
+    Raises:
+        DataError: If there are two of a kind, a map has several channels, or one is said to be raw.
+    """
+    maps = [output for output in outputs if output.contract.layout == "NHWC"]
+    vectors = [output for output in outputs if output.contract.layout == "NC"]
+    shapes = ", ".join(f"{output.contract.layout} {output.contract.tensor.shape}" for output in outputs)
+    if len(maps) + len(vectors) != len(outputs) or max(len(maps), len(vectors)) > 1:
+        raise DataError(f"an inspection has one map (1, H, W, 1), one vector (1, labels), or both, got {shapes}.")
+    if maps and (maps[0].contract.tensor.shape[3] != 1 or maps[0].contract.tensor.quant is None):
+        raise DataError(f"the map of an inspection must have one score a pixel, (1, H, W, 1), got {shapes}.")
+    for output in (*maps, *vectors):
+        if output.contract.meaning == "raw":
+            raise DataError(f"output '{output.name}' must be logits or probabilities to be read as scores; it is raw.")
+    return next(iter(maps), None), next(iter(vectors), None)
+
+
+def inspect(scores: Output | None, vector: Output | None, manifest: Manifest) -> Decision:
+    """Decide about a picture; at least one of the outputs must be there.
+
+    ``label`` is that of sound parts, or of the most probable defect where the part is rejected; ``score`` is that of a
+    defect in both cases. ``regions`` are those of a rejected part alone.
+
+    Raises:
+        DataError: If there is no single threshold, or outputs and labels do not fit each other.
+    """
+    threshold, settings = manifest.threshold, Settings.of(manifest.decoding)
+    if threshold is None:
+        raise DataError(
+            f"the bundle's task '{manifest.task}' needs one threshold, or nothing could ever be rejected: "
+            "'threshold' in its 'decoding', or exactly one in its 'thresholds'."
+        )
+    kinds = None if vector is None else _kinds(vector)
+    logits = [] if scores is None else [_peak(scores, int(settings.peak_pixels))]
+    logits += [] if kinds is None else [kinds.logit]
+    score = round(_sigmoid(math.fsum(logits) / len(logits)), DIGITS)
+    is_bad = score >= threshold
+    names, values = _scores(manifest, kinds, score)
+    label = names[1 + int(np.argmax(values[1:]))] if is_bad else names[0]
+    mask = None if scores is None else mask_of(scores, settings.pixel_threshold)
+    found: tuple[Region, ...] = ()
+    if is_bad and mask is not None and scores is not None:
+        found = regions(mask, scores, label, manifest.input.size, settings.smallest_region)
+    return Decision(label, score, Scores(names, values), Verdict.REJECT if is_bad else Verdict.PASS, mask, found)
+
+
+def _scores(manifest: Manifest, kinds: _Kinds | None, score: float) -> tuple[tuple[str, ...], Float64]:
+    """Return labels, that of sound parts first, and their probabilities."""
+    if kinds is not None and kinds.probabilities.size > 1:
+        return label_names(manifest, kinds.probabilities.size), kinds.probabilities
+    labels = manifest.labels
+    names = labels[:2] if len(labels) > 1 else (GOOD, labels[0] if labels else manifest.task)
+    return names, np.array([1.0 - score, score])
+
+
+# Logits
+
+
+def _kinds(vector: Output) -> _Kinds:
+    rows = _logits(vector, vector.real.astype(np.float64))
+    if rows.shape[1] == 1:
+        best = int(np.argmax(rows))
+        return _Kinds(float(rows[best, 0]), _softmax(np.array([0.0, rows[best, 0]]))[1:])
+    others = rows[:, 1:]
+    highest = others.max(axis=1)
+    together = highest + np.log(np.exp(others - highest[:, None]).sum(axis=1)) - rows[:, 0]
+    best = int(np.argmax(together))
+    return _Kinds(float(together[best]), _softmax(rows[best]))
+
+
+def _logits(output: Output, values: Float64) -> Float64:
+    """Return values of an output as logits; of several probabilities their logarithms, which are logits as well."""
+    if output.contract.meaning != "probabilities":
+        return values
+    kept = np.clip(values, _FAINTEST, 1 - _FAINTEST)
+    is_single = output.contract.tensor.shape[-1] == 1
+    return np.asarray(np.log(kept) - np.log1p(-kept) if is_single else np.log(kept))
+
+
+def _peak(scores: Output, count: int) -> float:
+    """Return the mean of the ``count`` largest logits of a map."""
+    values = scores.integers.ravel()
+    count = min(count, values.size)
+    if values.dtype != np.uint8:
+        largest = np.partition(values, values.size - count)[values.size - count :]
+        return math.fsum(_of_map(scores, largest).tolist()) / count
+    counts = np.bincount(values, minlength=256)[::-1]
+    taken = np.diff(np.minimum(np.cumsum(counts), count), prepend=0)
+    return math.fsum((taken * _of_map(scores, _LEVELS)[::-1]).tolist()) / count
+
+
+def _of_map(scores: Output, values: Array) -> Float64:
+    """Return the logits of values that a map's ``integers`` hold; where they are no integers, they are real values."""
+    return _logits(scores, replace(scores, integers=values).real.astype(np.float64))
+
+
+def mask_of(scores: Output, pixel_threshold: float) -> Mask:
+    """Return where a map's probability reaches the threshold: uint8 (H, W), 1 for defective."""
+    values, limit = scores.integers[0, :, :, 0], math.log(pixel_threshold) - math.log1p(-pixel_threshold)
+    if values.dtype != np.uint8:
+        return (_of_map(scores, values) >= limit).astype(np.uint8)
+    return np.asarray(values >= np.searchsorted(_of_map(scores, _LEVELS), limit), np.uint8)
+
+
+# Regions
+
+
+def regions(mask: Mask, scores: Output, label: str, size: tuple[int, int], smallest: float = 0.0) -> tuple[Region, ...]:
+    """Return the connected areas of a mask, the highest score first, at most `MOST_REGIONS`.
+
+    Args:
+        mask: uint8 (H, W), 1 for defective; pixels that touch at a corner belong together.
+        scores: The map that it was made from.
+        label: What every region is called.
+        size: Height and width of the model's input.
+        smallest: Areas below this are left out.
+
+    Returns:
+        In pixels of the model's picture, areas in square pixels of it.
+    """
+    count, found, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count == 1:
+        return ()
+    places = np.asarray(found, np.int32)
+    height, width = scores.contract.tensor.shape[1:3]
+    cell = np.array([size[1] / width, size[0] / height])
+    areas = stats[:, cv2.CC_STAT_AREA] * cell.prod()
+    peaks = _of_map(scores, _peaks(places, scores.integers[0, :, :, 0], count))
+    order = np.lexsort((np.arange(count), -areas, -peaks))
+    kept = [int(index) for index in order if index and areas[index] >= smallest][:MOST_REGIONS]
+    found_regions = []
+    for index in kept:
+        left, top, wide, tall = stats[index, :4]
+        area = np.asarray(places[top : top + tall, left : left + wide] == index, np.uint8)
+        polygon = _outline(area, np.array([left, top], np.float64)) * cell
+        score = round(_sigmoid(float(peaks[index])), DIGITS)
+        found_regions.append(Region(label, score, polygon, float(areas[index])))
+    return tuple(found_regions)
+
+
+def _peaks(places: npt.NDArray[np.int32], values: Array, count: int) -> Array:
+    """Return the largest value of every area."""
+    inside = places > 0
+    peaks = np.full(count, values.min(), values.dtype)
+    np.maximum.at(peaks, places[inside], values[inside])
+    return peaks
+
+
+def _outline(area: Mask, corner: Points) -> Points:
+    """Return the outer outline of the only area in a mask (H, W), (N, 2), (x, y), moved by ``corner``."""
+    # OpenCV follows the centres of pixels. Of a mask twice as large, the first centre of each pair stands for the
+    # pixel's near edge and the second for its far one: this gives the edges themselves.
+    doubled = area.repeat(2, axis=0).repeat(2, axis=1)
+    lines, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return _simplified(np.asarray((lines[0] + lines[0] % 2) // 2, np.int32)) + corner
+
+
+def _simplified(outline: npt.NDArray[np.int32]) -> Points:
+    off = _OFF
+    simple = cv2.approxPolyDP(outline, off, True)[:, 0]
+    while len(simple) > MOST_POINTS:
+        off *= 2
+        simple = cv2.approxPolyDP(outline, off, True)[:, 0]
+    if len(simple) >= 3:
+        return simple.astype(np.float64)
+    (left, top), (right, bottom) = outline.min(axis=(0, 1)), outline.max(axis=(0, 1))
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+
+
+# Numbers
+
+
+def _sigmoid(value: float) -> float:
+    """Return ``1 / (1 + exp(-value))``, also where exp() would be too large."""
+    small = math.exp(-abs(value))
+    return (1.0 if value >= 0 else small) / (1.0 + small)
+
+
+def _softmax(logits: Float64) -> Float64:
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _number(decoding: Mapping[str, Scalar], key: str) -> float:
+    value = decoding[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DataError(f"the bundle's 'decoding' must have a number as '{key}', got {value!r}.")
+    return value
