@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ from edgecnn.affine import dequantise
 from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.vision.results import Output
-from edgecnn.vision.tasks import decoder
+from edgecnn.vision.surface import Settings
+from edgecnn.vision.tasks import INSPECTIONS, decoder
+from edgecnn.vision.tasks.lane import mark_threshold
 
 Array = npt.NDArray[np.generic]
 
@@ -104,8 +106,9 @@ def sqnr(expected: Array, off: Array) -> float | None:
 def agreement(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance) -> Agreement:
     """Compare decisions over a batch of frames.
 
-    The kind of decision follows from the task and the first output: the verdict of an inspection, the first place of
-    scores, the class of a pixel, an index; where nothing is decided, all outputs must be close.
+    The kind of decision follows from the task and the first output: the verdict of an inspection, and which pixels are
+    defective; which pixels show lane markings; the first place of scores, the class of a pixel, an index; where nothing
+    is decided, all outputs must be close.
 
     Args:
         manifest: The bundle's contract.
@@ -114,8 +117,10 @@ def agreement(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array
         acceptance: What passes.
     """
     output = manifest.outputs[0]
-    if manifest.task == "defect":
-        return _verdicts(manifest, expected, got, acceptance)
+    if manifest.task in INSPECTIONS:
+        return _inspections(manifest, expected, got, acceptance)
+    if manifest.task == "lane":
+        return _binary_mask(output, expected[0], got[0], acceptance, mark_threshold(manifest))
     if output.tensor.quant is None:
         same = float(np.mean(expected[0] == got[0]))
         many = expected[0][0].size > 1
@@ -126,6 +131,20 @@ def agreement(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array
     if output.meaning != "raw" and output.layout == "NHWC":
         return _binary_mask(output, expected[0], got[0], acceptance)
     return _tolerance(expected, got, acceptance)
+
+
+def _inspections(
+    manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance
+) -> Agreement:
+    """Compare verdicts and, where there is a map, defective pixels; return the verdicts' if both agree."""
+    found = _verdicts(manifest, expected, got, acceptance)
+    maps = [index for index, output in enumerate(manifest.outputs) if output.layout == "NHWC"]
+    if not maps or not found.passed:
+        return found
+    (index,) = maps
+    limit = Settings.of(manifest.decoding).pixel_threshold
+    mask = _binary_mask(manifest.outputs[index], expected[index], got[index], acceptance, limit)
+    return replace(found, iou=mask.iou) if mask.passed else mask
 
 
 def _verdicts(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance) -> Agreement:
@@ -152,9 +171,12 @@ def _winners(kind: str, expected: Array, got: Array, acceptance: Acceptance) -> 
     return Agreement(kind, share, exact, None, share >= acceptance.decisions)
 
 
-def _binary_mask(output: OutputContract, expected: Array, got: Array, acceptance: Acceptance) -> Agreement:
-    """Compare where a one-channel map is above 0 (logits) or 0.5 (probabilities)."""
-    grid, limit = output.tensor.grid, 0.5 if output.meaning == "probabilities" else 0.0
+def _binary_mask(
+    output: OutputContract, expected: Array, got: Array, acceptance: Acceptance, probability: float = 0.5
+) -> Agreement:
+    """Compare where a map is above a probability."""
+    grid = output.tensor.grid
+    limit = probability if output.meaning == "probabilities" else math.log(probability / (1 - probability))
     real = dequantise(expected, grid)
     wanted, found = real > limit, dequantise(got, grid) > limit
     near = np.abs(real - limit) <= acceptance.tie_lsb * grid.scale[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, Manifest
 from edgecnn.runtime import engines
 from edgecnn.runtime.bundle import Bundle, Golden
+from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.compare import Acceptance, agreement
 from edgecnn.runtime.health.reference import Reference
 from edgecnn.runtime.processor import suspicion
+from edgecnn.vision.lanes.ego import ego
 from edgecnn.vision.preprocess import Geometry, Preprocess
 from edgecnn.vision.results import Output, Result
 from edgecnn.vision.tasks import decoder
@@ -38,7 +40,7 @@ CLOSE_SECONDS = 2.0
 """Longest that `Model.close` waits for an inference that another thread is in."""
 
 
-class Model:
+class Model(Closing):
     """A loaded bundle. A context manager.
 
     Any thread may call it, one inference runs at a time; any thread may close it.
@@ -77,11 +79,16 @@ class Model:
         return self.infer(self.prepare(frame), frame.shape)
 
     def prepare(self, frame: Image) -> Image:
-        """Bring a frame to what the model sees: a new uint8 array of shape (1, H, W, C).
+        """Bring a frame to what the model sees: a new array, uint8 (1, H, W, C).
+
+        H and W are the model's. Of a bundle that sees pictures in tiles they are those of the whole picture, and a
+        frame that is large enough is not copied.
 
         Raises:
             DataError: If the frame cannot be used.
         """
+        if self.preprocess.tiling is not None:
+            return self.preprocess(frame)[None]
         tensor = np.empty(self.manifest.input.tensor.shape, np.uint8)
         self.preprocess(frame, out=tensor[0])
         return tensor
@@ -102,10 +109,14 @@ class Model:
         decision = self._decode(outputs, self.manifest)
         if frame_shape is not None:
             decision = decision.to_frame(self.preprocess.geometry(frame_shape[0], frame_shape[1]))
+            if decision.lanes:
+                decision = replace(decision, ego=ego(decision.lanes, (frame_shape[1], frame_shape[0])))
         return Result(decision, outputs)
 
     def run(self, tensor: Image) -> list[Array]:
-        """Run the engine on a tensor (1, H, W, C) at the model's size; integers in, integers out.
+        """Run the engine on what `prepare` returned; integers in, integers out.
+
+        Of a picture that is seen in tiles, maps are put together and vectors are one row a tile.
 
         Raises:
             EngineError: If the tensor does not fit, the engine fails, or the model was closed.
@@ -113,7 +124,10 @@ class Model:
         with self._running:
             if self._closed:
                 raise EngineError("the model was closed.")
-            return self._engine.run([tensor])
+            tiling = self.preprocess.tiling
+            if tiling is None:
+                return self._engine.run([tensor])
+            return tiling.run(lambda tile: self._engine.run([tile[None]]), tensor[0])
 
     def watch(
         self,
@@ -152,14 +166,6 @@ class Model:
             self._running.release()
             self._engine.close()
         self._bundle.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def load(

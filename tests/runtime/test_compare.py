@@ -7,7 +7,7 @@ import pytest
 
 from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest, OutputContract
-from edgecnn.runtime.compare import Acceptance, agreement, check_contract, differences, mean_iou
+from edgecnn.runtime.compare import Acceptance, Agreement, agreement, check_contract, differences, mean_iou
 from edgecnn.tensor import QuantParams, TensorSpec
 
 LIMITS = Acceptance(tie_lsb=2)
@@ -63,6 +63,24 @@ def test_the_verdict_decides_where_there_is_one(manifest: Manifest) -> None:
     assert agreement(inspection, [expected], [expected - np.uint8(1)], LIMITS).share == 1.0
 
 
+def test_an_inspection_with_a_map_must_agree_about_pixels_too(manifest: Manifest) -> None:
+    inspection = replace(
+        with_output(manifest, (1, 4, 4, 1), "NHWC", "logits"),
+        task="anomaly",
+        thresholds={"scratch": 0.5},
+        decoding={"pixel_threshold": 0.9},
+    )
+    expected = np.full((2, 4, 4, 1), 130, np.uint8)  # logit 3, and that of 0.9 is 2.2
+    expected[:, 2:] = 110
+    assert agreement(inspection, [expected], [expected], LIMITS) == Agreement("verdict", 1.0, 1.0, 1.0, True)
+    few = expected.copy()
+    few[:, 0] = 110
+    found = agreement(inspection, [expected], [few], LIMITS)
+    assert (found.kind, found.share, found.passed) == ("mask", 0.75, False)
+    found = agreement(inspection, [expected], [expected - np.uint8(100)], LIMITS)
+    assert (found.kind, found.share, found.passed) == ("verdict", 0.0, False)
+
+
 def test_masks(manifest: Manifest) -> None:
     contract = with_output(manifest, (1, 1, 4, 2), "NHWC", "logits")
     expected = u8([[[[9, 90], [9, 90], [90, 9], [90, 9]]]])
@@ -107,3 +125,13 @@ def test_a_wrong_contract(manifest: Manifest) -> None:
     check_contract(manifest, [np.zeros((1, 4), np.uint8)])
     with pytest.raises(BundleError, match=r"returned .*\(1, 5\).*the manifest says .*\(1, 4\)"):
         check_contract(manifest, [np.zeros((1, 5), np.uint8)])
+
+
+def test_lane_markings_are_cut_at_the_threshold_of_the_bundle(manifest: Manifest) -> None:
+    contract = replace(with_output(manifest, (1, 1, 2, 4), "NHWC", "logits"), task="lane")
+    # At a probability of 0.75 the logit is 1.1: 111 on this grid.
+    contract = replace(contract, decoding={"mark_threshold": 0.75})
+    expected = u8([[[[100, 100, 105, 120], [90, 100, 109, 130]]]])
+    assert agreement(contract, [expected], [expected - np.uint8(1)], LIMITS).exact == 1.0
+    found = agreement(contract, [expected], [expected + np.uint8(6)], LIMITS)
+    assert (found.kind, found.share, found.exact) == ("mask", 0.875, 0.75)

@@ -9,6 +9,7 @@ import cv2
 import pytest
 
 from edgecnn.cli.app import main
+from tests.runtime.lane_bundle import write_lane_bundle
 
 
 def test_a_given_bundle(defect_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +27,24 @@ def test_a_given_bundle(defect_bundle: Path, tmp_path: Path, capsys: pytest.Capt
     assert cv2.VideoCapture(str(tmp_path / "demo.mp4")).read()[0]
     events = [json.loads((folder / "event.json").read_text()) for folder in (tmp_path / "events").glob("*-INVALID")]
     assert events
+
+
+def test_a_given_bundle_on_a_road(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["demo", str(write_lane_bundle(tmp_path)), "--task", "lane", "--headless", "--seconds", "3"]
+
+    assert main([*line, "-o", str(tmp_path / "made"), "--source", "road:?fps=20&size=160x90"]) == 0
+
+    shown = capsys.readouterr().out
+    (row,) = [line.split() for line in shown.splitlines() if line.startswith(("solid/", "dashed/"))]
+    assert int(row[1]) > 5
+    assert "both found" in shown
+    turns = [json.loads(line) for line in (tmp_path / "made" / "verdicts.jsonl").read_text().splitlines()]
+    assert turns
+
+
+def test_a_task_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--task", "lanes", "--headless"]) == 2
+    assert "defect, lane" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from edgecnn.cli.app import main
+from tests.runtime.lane_bundle import road, write_lane_bundle
 
 DEADLINE = 60.0
 
@@ -60,6 +61,32 @@ def test_a_folder(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pyt
     assert [sink["lost"] for sink in figures["sinks"]] == [0]
 
 
+def test_pictures_of_a_lane_are_judged_one_by_one(tmp_path: Path) -> None:
+    folder, log = tmp_path / "roads", tmp_path / "verdicts.jsonl"
+    folder.mkdir()
+    for number, shift in enumerate((0.0, -60.0, 10.0)):
+        cv2.imwrite(str(folder / f"{number}.png"), road(shift))
+    sink, bundle = f"jsonl:{log}?every=turn", write_lane_bundle(tmp_path)
+
+    assert (
+        run("run", bundle, "--source", folder, "--sink", sink, "--lane", "departure=0.2", "--lane", "lane_width=3") == 0
+    )
+
+    turns = [turn for line in log.read_text().splitlines() if "verdict" in (turn := json.loads(line))]
+    assert [turn["verdict"] for turn in turns] == ["PASS", "REJECT", "PASS"]
+    assert [turn["ego"]["offset_m"] for turn in turns] == pytest.approx([0.0, 0.9, -0.15], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("width=3", "lane_width"), ("hold=long", "a number"), ("jump=2", "jump")]
+)
+def test_settings_of_lanes_that_cannot_be(
+    given: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", tmp_path, "--source", "road:", "--lane", given) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_people_see(defect_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("run", defect_bundle, "--source", photos, "--parts", "frame", "--frames", 5) == 0
 
@@ -80,6 +107,8 @@ def test_what_people_see(defect_bundle: Path, photos: Path, capsys: pytest.Captu
         (("--source", "{photos}", "--serve", "8080x"), 2, "--serve expects HOST:PORT"),
         (("--source", "{photos}", "--serve", "0.0.0.0:0"), 2, "EDGECNN_TOKEN"),
         (("--source", "{photos}", "--parts", "gap"), 2, "a picture of the empty place go together"),
+        (("--source", "{photos}", "--clear", "0.9"), 2, "got clear 0.9, fill 0.8"),
+        (("--source", "{photos}", "--shortest", "0"), 2, "release and shortest must be at least 1"),
         (("--source", "{photos}", "--self-test", "maybe"), 2, "self_test must be one of"),
         (("--source", "{photos}", "--sink", "jsonl:x?evry=turn"), 2, "Did you mean 'every'"),
         (("--source", "rtsp://${EDGECNN_NO_SUCH}@cam/1"), 2, "EDGECNN_NO_SUCH is not set"),

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from edgecnn.errors import MissingSourceError, SourceError
 from edgecnn.runtime.address import redacted, safe_text
+from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.loop.slot import Slot
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source
 
@@ -64,7 +65,7 @@ class CaptureState:
     frames: int
 
 
-class Capture:
+class Capture(Closing):
     """Reads a source in a thread of its own. A context manager.
 
     Args:
@@ -107,12 +108,6 @@ class Capture:
         self._reader.stop()
         self._slot.close()
         self._reader.join(1.0)
-
-    def __enter__(self) -> Capture:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _started(self) -> _Reader:
         reader = _Reader(self._make(), self._live, self._slot, self._counts)

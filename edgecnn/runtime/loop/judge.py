@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgecnn.errors import DataError, EdgecnnError, EngineError
 from edgecnn.runtime.health.monitor import Monitor
+from edgecnn.runtime.loop.lanes import LaneTracker
 from edgecnn.runtime.loop.observation import Part
 from edgecnn.runtime.loop.parts import Debounce, Parts, Presence
 from edgecnn.runtime.loop.rules import Rules
@@ -67,6 +68,7 @@ class Judge:
         self._monitor = Monitor(model.reference, rules.health, model.preprocess)
         self._debounce, self._parts = Debounce(rules.parts), Parts(rules.parts)
         self._presence = None if rules.empty is None else Presence(model.prepare(rules.empty)[0], rules.parts)
+        self._lanes = LaneTracker(rules.lanes) if model.manifest.task == "lane" else None
         self._engine_errors = 0
 
     @property
@@ -85,13 +87,15 @@ class Judge:
         Raises:
             EngineError: If the engine failed again and again; once is a finding.
         """
+        if self._presence is not None and (reason := self._presence.misfit(tensor)):
+            return Seen((Finding("size", reason),))
         share = 1.0 if self._presence is None else self._presence.share(tensor)
         full = self._presence is None or self._presence.is_full(share)
         # The calibration frames show parts: half a part, or none, may well be unlike them.
         findings = self._monitor.look(tensor, frame_shape, timestamp, comparable=full)
         if self._presence is not None and not full:
             return Seen(findings, full=False, gone=self._presence.is_empty(share))
-        return Seen(findings) if findings else self._ask(tensor, frame_shape)
+        return Seen(findings) if findings else self._followed(self._ask(tensor, frame_shape), frame_shape, timestamp)
 
     def conclude(self, seen: Seen) -> Conclusion:
         """Debounce, and keep account of the part in view."""
@@ -106,6 +110,7 @@ class Judge:
             "health": self._monitor.state(),
             "debounce": self._debounce.memory(),
             "parts": self._parts.memory(),
+            "lanes": None if self._lanes is None else self._lanes.memory(),
         }
 
     def restore(self, memory: Mapping[str, Any]) -> None:
@@ -118,6 +123,8 @@ class Judge:
             self._monitor.restore(memory["health"])
             self._debounce.restore(memory["debounce"])
             self._parts.restore(memory["parts"])
+            if self._lanes is not None:
+                self._lanes.restore(memory["lanes"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"this is no memory of a judge: {type(error).__name__}: {error}.") from error
 
@@ -133,13 +140,20 @@ class Judge:
         self._engine_errors = 0
         return Seen(result=result, seconds=time.perf_counter() - begun)
 
+    def _followed(self, seen: Seen, frame_shape: tuple[int, ...], timestamp: float) -> Seen:
+        """Return it with the lines of the lane as they are followed."""
+        if self._lanes is None or seen.result is None:
+            return seen
+        decision = self._lanes.update(seen.result.decision, (frame_shape[1], frame_shape[0]), timestamp)
+        return replace(seen, result=replace(seen.result, decision=decision))
+
     def _verdict(self, seen: Seen) -> Verdict | None:
         result = seen.result
         if seen.findings:
             return Verdict.INVALID
         if result is None or result.label is None:
             return None if result is None else result.verdict
-        threshold = self._model.manifest.thresholds.get(result.label)
+        threshold = self._model.manifest.threshold_of(result.label)
         return self._debounce.strict(result.verdict, result.score, threshold)
 
     def _part(self, verdict: Verdict | None, seen: Seen) -> Part | None:

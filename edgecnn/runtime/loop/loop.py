@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from edgecnn.errors import DataError, OptionError
 from edgecnn.runtime.address import Address
+from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.loop.judge import Judge, Seen
 from edgecnn.runtime.loop.observation import Observation
@@ -65,7 +65,7 @@ class LoopSettings:
                 raise OptionError(f"{name} must be more than 0 seconds, got {getattr(self, name)}.")
 
 
-class Loop:
+class Loop(Closing):
     """An iterator of observations around a loaded model. A context manager; any thread may close it.
 
     Attributes:
@@ -188,14 +188,6 @@ class Loop:
             self._capture.close()
             self._outlets.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _attempt(self) -> tuple[Observation | None, bool]:
         """Take a frame and judge it; None if none came, and whether none will come any more."""
         ended = self._capture.ended
@@ -298,12 +290,13 @@ def _timestamp(shot: Shot) -> float:
 
 def _fitting(rules: Rules, stills: bool) -> Rules:
     """Return the rules for single pictures: each is judged alone and thoroughly, and needs no likeness to the last."""
-    health = rules.health
+    health, lanes = rules.health, rules.lanes
     if stills:
         health = replace(health, size=False, frozen_seconds=None)
+        lanes = replace(lanes, smoothing=0.0, hold=0.0)
     if stills or rules.parts.mode == "frame":
         health = replace(health, check_seconds=0.0, persist_seconds=0.0)
-    return replace(rules, health=health)
+    return replace(rules, health=health, lanes=lanes)
 
 
 def _resolve(source: str | int | Path | Source) -> tuple[str, Callable[[], Source], bool, bool]:

@@ -26,7 +26,7 @@ class Painter:
     """
 
     def __init__(self, manifest: Manifest, width: int) -> None:
-        self._preprocess, self._thresholds = Preprocess.for_input(manifest.input), manifest.thresholds
+        self._preprocess, self._threshold_of = Preprocess.for_input(manifest.input), manifest.threshold_of
         self._width = width
 
     def __call__(self, observation: Observation) -> Image:
@@ -44,7 +44,7 @@ class Painter:
             None if observation.result is None else observation.result.decision,
             observation.findings,
             geometry=None if frame is None else self._preprocess.geometry(*frame.shape[:2]),
-            threshold=None if label is None else self._thresholds.get(label),
+            threshold=None if label is None else self._threshold_of(label),
         )
 
     def _fitted(self, frame: Image) -> Image:

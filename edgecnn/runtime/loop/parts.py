@@ -119,8 +119,18 @@ class Presence:
     """
 
     def __init__(self, empty: Image, settings: PartSettings) -> None:
-        self._empty = _sampled(empty)
+        self._empty, self._size = _sampled(empty), empty.shape
         self._settings = settings
+
+    def misfit(self, tensor: Image) -> str:
+        """Say why a picture (1, H, W, C) cannot be compared, empty if it can; those seen in tiles have many sizes."""
+        expected, came = self._size, tensor.shape[1:]
+        if came == expected:
+            return ""
+        return (
+            f"the picture of the empty place is {expected[1]} x {expected[0]}, this one {came[1]} x {came[0]}: take "
+            "that of the empty place with the same camera"
+        )
 
     def share(self, tensor: Image) -> float:
         """Return the share of the picture (1, H, W, C) that differs from the empty place, 0..1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from datetime import UTC, datetime
 from typing import Any
@@ -10,9 +11,13 @@ import numpy as np
 
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
-from edgecnn.vision.results import Finding, Result, Verdict
+from edgecnn.vision.results import Finding, Lane, Region, Result, Verdict
 
 Record = dict[str, Any]
+DIGITS = 1
+"""Decimals of places in the frame, in pixels."""
+RATIO_DIGITS, MOST_POINTS = 5, 12
+"""Decimals of scores of lanes and of what follows from them; points that a line is told by."""
 
 
 def as_record(observation: Observation) -> Record:
@@ -20,8 +25,10 @@ def as_record(observation: Observation) -> Record:
 
     Returns:
         ``time`` (UTC, ISO 8601, milliseconds), ``number``, ``name``, ``verdict``, ``state``, ``changed``, ``part``,
-        ``findings``, ``label``, ``score``, ``scores``, ``age_ms`` and ``dropped``, always all of them; what is not
-        known is None or empty.
+        ``findings``, ``label``, ``score``, ``scores``, ``regions``, ``lanes``, ``ego``, ``age_ms`` and ``dropped``,
+        always all of them; what is not known is None or empty. Regions have ``label``, ``score``, ``box`` (left, top,
+        right, bottom), ``polygon`` ([x, y], ...) and ``area``, in pixels of the frame; for ``lanes`` and ``ego`` see
+        `lanes_of`.
     """
     result = observation.result
     return {
@@ -36,6 +43,8 @@ def as_record(observation: Observation) -> Record:
         "label": observation.label,
         "score": _number(observation.score),
         "scores": {} if result is None else {key: _number(value) for key, value in result.decision.scores.items()},
+        "regions": [] if result is None else [_region(region) for region in result.decision.regions],
+        **lanes_of(result),
         "age_ms": round(observation.age * 1000, 3),
         "dropped": observation.dropped,
     }
@@ -61,6 +70,19 @@ def as_summary(snapshot: Snapshot) -> Record:
         "inference_ms": _mean_ms(snapshot.inference),
         "sinks": [_sink(figures) for figures in snapshot.sinks],
     }
+
+
+def lanes_of(result: Result | None) -> Record:
+    """Return ``lanes`` and ``ego`` of a result.
+
+    Lanes have ``side``, ``kind``, ``score`` and ``points`` ([x, y] in pixels of the frame, from near to far, at most
+    `MOST_POINTS`). ``ego`` has the attributes of `edgecnn.vision.results.Ego`, None without both lines.
+    """
+    if result is None:
+        return {"lanes": [], "ego": None}
+    place = result.decision.ego
+    known = None if place is None else {name: _rounded(value) for name, value in dataclasses.asdict(place).items()}
+    return {"lanes": [_lane(lane) for lane in result.decision.lanes], "ego": known}
 
 
 def alarm(observation: Observation, parts: bool) -> Verdict | None:
@@ -105,6 +127,26 @@ def _part(part: Part) -> Record:
         "invalid": part.invalid,
         "score": _number(part.score),
     }
+
+
+def _region(region: Region) -> Record:
+    return {
+        "label": region.label,
+        "score": _number(region.score),
+        "box": [round(side, DIGITS) for side in region.box],
+        "polygon": np.round(region.polygon, DIGITS).tolist(),
+        "area": round(region.area, DIGITS),
+    }
+
+
+def _lane(lane: Lane) -> Record:
+    chosen = np.unique(np.linspace(0, len(lane.points) - 1, MOST_POINTS).round().astype(int))
+    points = np.round(lane.points[chosen], DIGITS).tolist()
+    return {"side": lane.side, "kind": lane.kind, "score": _rounded(lane.score), "points": points}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, RATIO_DIGITS)
 
 
 def _finding(finding: Finding) -> Record:

@@ -8,7 +8,6 @@ What depends on time and cables (no frame, a verdict that came too late, an engi
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import DataError, OptionError
+from edgecnn.errors import BundleError, DataError, OptionError
 from edgecnn.runtime import archive
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.event import EVENT, FRAMES, SCHEMA
 from edgecnn.runtime.loop.judge import Judge, Seen
+from edgecnn.runtime.loop.lanes import LaneSettings
 from edgecnn.runtime.loop.parts import PartSettings
-from edgecnn.runtime.loop.record import digest, verdict_text
+from edgecnn.runtime.loop.record import digest, lanes_of, verdict_text
 from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.model import Model
 from edgecnn.vision.results import Finding
@@ -42,13 +42,13 @@ class Recording:
     Attributes:
         record: ``event.json``.
         moments: Its moments.
-        tensors: uint8 (N, H, W, C): what the model saw.
+        tensors: What the model saw, uint8 (H, W, C) each.
         rules: What decided beside the bundle.
     """
 
     record: Mapping[str, Any]
     moments: Sequence[Mapping[str, Any]]
-    tensors: Image
+    tensors: Sequence[Image]
     rules: Rules
 
     @classmethod
@@ -64,17 +64,19 @@ class Recording:
             record = json.loads((folder / EVENT).read_text(encoding="ascii"))
             tensors, empty = _arrays(folder / FRAMES)
             return cls._of(record, tensors, empty)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile, OptionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, BundleError, OptionError) as error:
             raise DataError(
                 f"{folder}: no recorded event, or a damaged one; expected a folder with {EVENT} and {FRAMES} as the "
                 f"recorder writes it ({type(error).__name__}: {error})."
             ) from error
 
     @classmethod
-    def _of(cls, record: Mapping[str, Any], tensors: Image, empty: Image | None) -> Recording:
+    def _of(cls, record: Mapping[str, Any], tensors: Sequence[Image], empty: Image | None) -> Recording:
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']}, this version of edgecnn reads {SCHEMA}")
-        rules = Rules(HealthSettings(**record["rules"]["health"]), PartSettings(**record["rules"]["parts"]), empty)
+        told = record["rules"]
+        health, parts, lanes = HealthSettings(**told["health"]), PartSettings(**told["parts"]), told["lanes"]
+        rules = Rules(health, parts, empty, LaneSettings(**lanes))
         moments = list(record["moments"])
         indices = [moment["tensor"] for moment in moments if moment["tensor"] is not None]
         if indices != list(range(len(tensors))):
@@ -89,9 +91,9 @@ class Repeated:
     Attributes:
         number: Its number in the run that was recorded.
         verdict: What is said now; empty without one.
-        differs: Which of ``outputs``, ``label``, ``score``, ``verdict``, ``state``, ``findings`` are not what they
-            were; empty if all are.
-        whole: Whether findings, verdict and state could be compared, not only what the model said.
+        differs: Which of ``outputs``, ``label``, ``score``, ``verdict``, ``state``, ``findings``, ``lanes``, ``ego``
+            are not what they were; empty if all are.
+        whole: Whether findings, verdict, state and lanes could be compared, not only what the model said.
     """
 
     number: int
@@ -107,12 +109,13 @@ def replay(model: Model, recording: Recording) -> list[Repeated]:
         DataError: If the bundle takes other frames than the event holds.
         EngineError: If the engine fails.
     """
-    expected = model.manifest.input.tensor.shape[1:]
-    if len(recording.tensors) and recording.tensors.shape[1:] != expected:
-        raise DataError(
-            f"the event's frames are {recording.tensors.shape[1:]}, the bundle takes {expected}: it was recorded with "
-            f"another bundle, '{recording.record['bundle']['name']}'."
-        )
+    expected = (*model.preprocess.size, model.preprocess.channels)
+    for height, width, channels in {tensor.shape for tensor in recording.tensors}:
+        if (*model.preprocess.size_of(height, width), channels) != (height, width, expected[2]):
+            raise DataError(
+                f"the event's frames are {(height, width, channels)}, the bundle takes {expected}: it was recorded "
+                f"with another bundle, '{recording.record['bundle']['name']}'."
+            )
     return list(_Replay(model, recording).moments())
 
 
@@ -141,6 +144,7 @@ class _Replay:
             "verdict": verdict_text(concluded.verdict),
             "state": verdict_text(concluded.state),
             "findings": [{"kind": finding.kind, "reason": finding.reason} for finding in seen.findings],
+            **lanes_of(seen.result),
         }
         return Repeated(number, now["verdict"] or "", _differences(moment, now), True)
 
@@ -174,19 +178,19 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str
     return tuple(key.removesuffix("_sha256") for key, value in now.items() if before[key] != value)
 
 
-def _arrays(path: Path) -> tuple[Image, Image | None]:
+def _arrays(path: Path) -> tuple[list[Image], Image | None]:
     """Read the frames; an event without any has no such file.
 
     Raises:
+        BundleError: If they cannot be read.
         ValueError: If they are not uint8 of the right rank.
     """
     if not path.exists():
-        return np.empty((0, 0, 0, 0), np.uint8), None
-    archive.check_npz(path, LARGEST_FRAMES)
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
-    tensors, empty = arrays["tensors"], arrays.get("empty")
-    for array, rank in ((tensors, 4), (empty, 3)):
-        if array is not None and (array.dtype != np.uint8 or array.ndim != rank):
+        return [], None
+    arrays = archive.read_npz(path, LARGEST_FRAMES)
+    empty = arrays.pop("empty", None)
+    sizes = [arrays[f"tensors{index or ''}"] for index in range(len(arrays))]
+    for array, rank in (*((array, 4) for array in sizes), *([] if empty is None else [(empty, 3)])):
+        if array.dtype != np.uint8 or array.ndim != rank:
             raise ValueError(f"expected uint8 with {rank} axes, got {array.dtype} {array.shape}")
-    return tensors, empty
+    return [tensor for array in sizes for tensor in array], empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgecnn.errors import DataError
@@ -48,13 +48,13 @@ class Events:
 
     Args:
         pictures: Makes the pictures.
-        thresholds: Score from which a label rejects, by label.
+        threshold_of: Returns the score from which a label rejects, None where it does not.
         parts: Whether there are verdicts about parts: then a part is the event, and a changed state is one only where
             the picture cannot be trusted.
     """
 
-    def __init__(self, pictures: Pictures, thresholds: Mapping[str, float], parts: bool) -> None:
-        self._pictures, self._thresholds = pictures, thresholds
+    def __init__(self, pictures: Pictures, threshold_of: Callable[[str | None], float | None], parts: bool) -> None:
+        self._pictures, self._threshold_of = pictures, threshold_of
         self._has_parts = parts
         self._lock = threading.Lock()
         self._events: list[Event] = []
@@ -101,7 +101,7 @@ class Events:
     def _of_state(self, observation: Observation, verdict: Verdict) -> Event:
         title = ", ".join(finding.kind.replace("_", " ") for finding in observation.findings) or observation.label or ""
         reason = " ".join(finding.reason for finding in observation.findings)
-        limit = self._thresholds.get(observation.label or "")
+        limit = self._threshold_of(observation.label)
         if not reason and limit is not None:
             reason = f"rejected from {limit:.2f} on"
         return self._event(observation, observation, verdict, title, reason, observation.score)

@@ -131,7 +131,7 @@ function say(word, why) {
 function reason(known, moment) {
   const reasons = moment?.findings.map((finding) => finding.reason) ?? [];
   if (known === "INVALID") return reasons.join(" ") || "Waiting for pictures that can be trusted.";
-  return state.task !== "defect" ? "" : {REJECT: "A defect was found.", PASS: "No defect was found."}[known] ?? "";
+  return !["defect", "anomaly"].includes(state.task) ? "" : {REJECT: "A defect was found.", PASS: "No defect was found."}[known] ?? "";
 }
 
 function score(moment) {

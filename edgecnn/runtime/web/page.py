@@ -46,7 +46,7 @@ class Page:
         self._port = port
         pictures = Pictures(context.manifest)
         self._live = Live(pictures)
-        self._events = Events(pictures, context.manifest.thresholds, context.parts)
+        self._events = Events(pictures, context.manifest.threshold_of, context.parts)
         self._history = History()
         self._shown: float | None = None
         self._state = Cached(self._current)
@@ -129,5 +129,5 @@ class Page:
 
     def _current(self) -> bytes:
         newest = self._live.newest
-        threshold = None if newest is None else self.context.manifest.thresholds.get(newest.label or "")
+        threshold = None if newest is None else self.context.manifest.threshold_of(newest.label)
         return state(self.context, newest, self._silence(), threshold, self._events.all(), self._history.samples())

@@ -8,7 +8,7 @@ import pytest
 
 from edgecnn.runtime.loop.observation import Part
 from edgecnn.runtime.loop.record import alarm, as_record, as_summary, digest, time_text
-from edgecnn.vision.results import Decision, Result, Verdict
+from edgecnn.vision.results import Decision, Region, Result, Verdict
 from tests.runtime.sinks.observations import BLACK, INVALID, PASS, REJECT, figures, judged, observed, result, turned
 
 
@@ -27,6 +27,9 @@ def test_record_holds_everything_but_pictures() -> None:
         "label": "scratch",
         "score": 0.75,
         "scores": {"scratch": 0.75, "good": 0.25},
+        "regions": [],
+        "lanes": [],
+        "ego": None,
         "age_ms": 12.5,
         "dropped": 3,
     }
@@ -45,6 +48,19 @@ def test_numbers_of_numpy_and_nan_become_json() -> None:
     record = json.loads(json.dumps(as_record(observed(result=Result(decision, ()))), allow_nan=False))
     assert record["score"] == 0.5
     assert record["scores"] == {"x": 0.5, "y": None}
+
+
+def test_regions_are_rounded_to_a_tenth_of_a_pixel() -> None:
+    polygon = np.array([[1.04, 2.0], [30.123456, 2.0], [30.0, 9.96]])
+    decision = Decision("dent", 0.75, {}, Verdict.REJECT, regions=(Region("dent", 0.5, polygon, 100.26),))
+    (region,) = json.loads(json.dumps(as_record(observed(result=Result(decision, ())))))["regions"]
+    assert region == {
+        "label": "dent",
+        "score": 0.5,
+        "box": [1.0, 2.0, 30.1, 10.0],
+        "polygon": [[1.0, 2.0], [30.1, 2.0], [30.0, 10.0]],
+        "area": 100.3,
+    }
 
 
 def test_summary_has_means_in_milliseconds() -> None:

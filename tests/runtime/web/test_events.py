@@ -15,7 +15,7 @@ PASS, REJECT, INVALID = Verdict.PASS, Verdict.REJECT, Verdict.INVALID
 
 
 def make(parts: bool) -> Events:
-    return Events(Pictures(manifest()), {"scratch": 0.5}, parts)
+    return Events(Pictures(manifest()), lambda label: {"scratch": 0.5}.get(label or ""), parts)
 
 
 @pytest.fixture
