@@ -5,27 +5,29 @@ Everything that came from a model, a file name or a message is text, and the tem
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgecnn import __version__
-from edgecnn.report import charts, decisions, sensitivity
+from edgecnn.report import charts, decisions, inspection, sensitivity
 from edgecnn.report.budget import points_up
 from edgecnn.report.document import EdgeTpuRow, Report, check
 from edgecnn.report.gaps import FAILURE, remarks
+from edgecnn.report.mistakes import MistakePicture
 
 FILE_NAME = "report.html"
 LONG_TABLE = 40
 
 
-def render(report: Report, pictures: Mapping[str, str] | None = None) -> str:
+def render(report: Report, pictures: Mapping[str, str] | None = None, mistakes: Sequence[MistakePicture] = ()) -> str:
     """Return the report as one HTML page.
 
     Args:
         report: The document of `edgecnn.report.document`; sections may be absent.
         pictures: Thumbnails of flipped pictures, by name; see `edgecnn.report.decisions.thumbnails`.
+        mistakes: What INT8 has wrong, the worst first; see `edgecnn.report.mistakes`.
 
     Raises:
         BundleError: If it is not a report.
@@ -41,6 +43,8 @@ def render(report: Report, pictures: Mapping[str, str] | None = None) -> str:
             verdict=_verdict(report),
             drawings=_drawings(report),
             decided=decisions.shown(report, pictures or {}),
+            curves=inspection.roc_curves(report["decisions"]) if "decisions" in report else [],
+            mistakes=mistakes,
             hurts=sensitivity.shown(report),
             tpu=_edge_tpu(report),
             long_table=LONG_TABLE,

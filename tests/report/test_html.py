@@ -10,6 +10,7 @@ from edgecnn.errors import BundleError
 from edgecnn.report import charts
 from edgecnn.report.document import EdgeTpuRow, Report
 from edgecnn.report.html import count, decibels, percent, real, render, size
+from edgecnn.report.mistakes import MistakePicture
 from tests.report.documents import full, layer, proof
 
 HOSTILE = "<script>alert('x')</script>\"'&"
@@ -113,7 +114,17 @@ def test_every_text_is_escaped() -> None:
     judged = {"decision": HOSTILE, "score": 0.7}
     report["decisions"]["pictures"][-1] = row | {"picture": HOSTILE, "label": HOSTILE, "float": judged}
     report["decisions"] |= {"engine": HOSTILE, "verdict": HOSTILE, "remarks": [HOSTILE]}
-    page = Page(render(report))
+    group = {
+        "name": HOSTILE,
+        "defective": 1,
+        "good": 1,
+        "float": None,
+        "int8": report["decisions"]["inspection"]["int8"],
+    }
+    names = {"said": [HOSTILE], "rows": [{"kind": HOSTILE, "float": None, "int8": [1]}], "float": None, "int8": None}
+    report["decisions"] |= {"by_kind": [group], "by_source": [group], "confusion": names}
+    mistake = MistakePicture(HOSTILE, HOSTILE, (HOSTILE,), HOSTILE, True)
+    page = Page(render(report, {}, [mistake]))
 
     assert "script" not in page.elements
     assert page.text.count(HOSTILE) > 25
@@ -122,7 +133,8 @@ def test_every_text_is_escaped() -> None:
 
 KNOWN_ATTRIBUTES = {
     *("lang", "charset", "name", "content", "http-equiv", "class", "style", "title", "role", "aria-label", "open"),
-    *("viewbox", "preserveaspectratio", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "cx", "cy", "r"),
+    *("viewbox", "preserveaspectratio", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "cx", "cy", "r", "points"),
+    *("src", "alt"),
 }
 
 

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
+from edgecnn.runtime.evaluation.groups import by_group, confusion
 from edgecnn.runtime.evaluation.inspection import inspection, share_of
+from edgecnn.runtime.evaluation.lanes import LaneCounts
 from edgecnn.runtime.evaluation.masks import LabelMasks
+from edgecnn.runtime.evaluation.pixels import PixelCounts
+from edgecnn.runtime.evaluation.ranking import ranking
 from edgecnn.runtime.evaluation.section import (
     Accuracies,
     DecisionsSection,
@@ -33,6 +37,8 @@ def decisions(
     skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
     label_masks: LabelMasks | None = None,
+    pixels: PixelCounts | None = None,
+    lanes: LaneCounts | None = None,
 ) -> DecisionsSection:
     """Return the section of the report.
 
@@ -45,6 +51,8 @@ def decisions(
         skipped: Pictures that could not be used.
         notes: What the reader should know beside what is found here.
         label_masks: What `Observer` counted beside label masks.
+        pixels: Likewise of inspections.
+        lanes: Likewise of lanes.
 
     Raises:
         DataError: If there is no picture.
@@ -56,6 +64,12 @@ def decisions(
     if label_masks is not None:
         found["label_masks"] = label_masks.section()
         notes = [*notes, *_unusable(label_masks.skipped)]
+    if pixels is not None:
+        found["pixels"] = pixels.section()
+        notes = [*notes, *_unusable(pixels.skipped)]
+    if lanes is not None:
+        found["lanes"] = lanes.section()
+        notes = [*notes, *_unusable(lanes.skipped)]
     return found | {"verdict": verdict(found), "remarks": [*notes, *remarks(found)]}
 
 
@@ -71,6 +85,7 @@ def _section(
     compared = [row for row in rows if row["float"] is not None] if decides or noise else []
     is_named = decides and rows[0]["int8"]["score"] is not None
     same = sum(not is_flipped(row) for row in compared)
+    inspected, threshold = inspection(rows, manifest), manifest.threshold
     return {
         "engine": engine,
         "task": manifest.task,
@@ -82,7 +97,11 @@ def _section(
         "agreement": share_of(same, len(compared)) if is_named else None,
         "accuracy": _accuracies(rows) if is_named else None,
         "paired": _paired(compared) if is_named else None,
-        "inspection": inspection(rows, manifest),
+        "inspection": inspected,
+        "ranking": ranking(rows) if inspected is not None and threshold is not None else None,
+        "by_kind": by_group(rows, "kind", threshold) if inspected is not None else [],
+        "by_source": by_group(rows, "source", threshold) if inspected is not None else [],
+        "confusion": confusion(rows, manifest) if inspected is not None else None,
         "masks": _masks(compared),
         "noise": list(noise),
         "remarks": [],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgecnn.manifest import Manifest
-from edgecnn.runtime.evaluation.labelled import PASS, REJECT
+from edgecnn.runtime.evaluation.labelled import PASS, REJECT, rejecting_labels
 from edgecnn.runtime.evaluation.section import InspectionSection, Interval, OperatingPoint, PictureRow
-from edgecnn.runtime.evaluation.statistics import wilson_interval
+from edgecnn.runtime.evaluation.statistics import paired_drop, wilson_interval
 
 FEW_PARTS = 50
 """Below this many defective parts, or good ones, no threshold is suggested: with none of 50 escaping, 7 % still may."""
@@ -26,20 +26,22 @@ def inspection(rows: Sequence[PictureRow], manifest: Manifest) -> InspectionSect
 
     Args:
         rows: All pictures.
-        manifest: The bundle's contract, with its thresholds.
+        manifest: The bundle's contract.
     """
     known = [row for row in rows if row["label"] in (PASS, REJECT)]
-    if not manifest.thresholds or not known:
+    if not rejecting_labels(manifest) or not known:
         return None
-    threshold = next(iter(manifest.thresholds.values())) if len(manifest.thresholds) == 1 else None
+    threshold = manifest.threshold
     before = [row["float"]["decision"] for row in known if row["float"] is not None]
     found: InspectionSection = {
         "defective": sum(row["label"] == REJECT for row in known),
         "good": sum(row["label"] == PASS for row in known),
-        "float": _counted(known, before, threshold) if len(before) == len(known) else None,
-        "int8": _counted(known, [row["int8"]["decision"] for row in known], threshold),
+        "float": counted(known, before, threshold) if len(before) == len(known) else None,
+        "int8": counted(known, [row["int8"]["decision"] for row in known], threshold),
         "suggested": None,
         "advice": "",
+        "more_escapes": _more_wrong(known, REJECT),
+        "more_false_rejects": _more_wrong(known, PASS),
     }
     reason = _cannot_suggest(found, threshold)
     if reason or found["float"] is None or threshold is None:
@@ -47,8 +49,18 @@ def inspection(rows: Sequence[PictureRow], manifest: Manifest) -> InspectionSect
     return _with_suggestion(found, known, found["float"], threshold)
 
 
-def _counted(known: Sequence[PictureRow], decisions: Sequence[str], threshold: float | None) -> OperatingPoint:
-    """Count what decisions about all of these pictures let through and throw away."""
+def _more_wrong(known: Sequence[PictureRow], label: str) -> Interval | None:
+    """Return INT8's share of wrong decisions about parts of one kind minus float's; None if one is not known."""
+    decided = [(row["float"], row["int8"]["decision"]) for row in known if row["label"] == label]
+    right = [(before["decision"] == label, after == label) for before, after in decided if before is not None]
+    if not right or len(right) < len(decided):
+        return None
+    drop = paired_drop(right.count((True, False)), right.count((False, True)), len(right))
+    return {"value": drop.value, "low": drop.low, "high": drop.high}
+
+
+def counted(known: Sequence[PictureRow], decisions: Sequence[str], threshold: float | None) -> OperatingPoint:
+    """Count what decisions about all of these labelled pictures let through and throw away."""
     pairs = [(row["label"], decision) for row, decision in zip(known, decisions, strict=True)]
     defective, good = sum(label == REJECT for label, _ in pairs), sum(label == PASS for label, _ in pairs)
     return _operating_point(pairs.count((REJECT, PASS)), defective, pairs.count((PASS, REJECT)), good, threshold)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgecnn.errors import DataError, OptionError
+from edgecnn.fields import Scalar
 from edgecnn.manifest import Manifest
 from edgecnn.vision.frames import list_images
 from edgecnn.vision.results import Verdict
+from edgecnn.vision.tasks import INSPECTIONS
 
 LABEL_FILES = ("labels.csv", "val.csv")
 MASKS = "masks"
+MVTEC_MASKS = "ground_truth"
+"""Where the data sets of MVTec AD keep label masks: ``ground_truth/crack/000_mask.png`` for ``test/crack/000.png``."""
+MVTEC_GOOD = "good"
+_ROOTS = (("images", MASKS), ("test", MVTEC_MASKS))
 PASS, REJECT = Verdict.PASS.value, Verdict.REJECT.value
 
 
@@ -27,12 +33,16 @@ class Labelled:
         label: A class (its index as text where the model has no names), ``PASS`` or ``REJECT`` for inspections; None
             where it is not known.
         mask: The file with its label mask, None where there is none; see `edgecnn.runtime.evaluation.masks`.
+        kind: What its folder or the table calls it, e.g. the kind of a defect; None where nothing does.
+        source: Where it is from, the table's column ``source``; None where it does not say.
     """
 
     path: Path
     name: str
     label: str | None
     mask: Path | None = None
+    kind: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Vocabulary:
 
     Attributes:
         labels: Class names of the model, by index.
-        rejecting: The labels that have a threshold; not empty for inspections, where decisions are PASS and REJECT.
+        rejecting: The labels of defective parts; not empty for inspections, where decisions are PASS and REJECT.
         good: What the user calls sound parts; everything that is called otherwise is defective then. Never guessed.
     """
 
@@ -59,7 +69,7 @@ class Vocabulary:
     @classmethod
     def of(cls, manifest: Manifest, good: Sequence[str] = ()) -> Vocabulary:
         """Return that of a bundle."""
-        return vocabulary(manifest.task, manifest.labels, tuple(manifest.thresholds), good)
+        return vocabulary(manifest.task, manifest.labels, manifest.thresholds, good, manifest.decoding)
 
     def right(self, name: str) -> str | None:
         """Return the right decision about a picture that is called ``name``, None if the name says nothing."""
@@ -73,14 +83,30 @@ class Vocabulary:
 
 
 def vocabulary(
-    task: str | None, labels: Sequence[str], thresholds: Sequence[str], good: Sequence[str] = ()
+    task: str | None,
+    labels: Sequence[str],
+    thresholds: Mapping[str, float],
+    good: Sequence[str] = (),
+    decoding: Mapping[str, Scalar] | None = None,
 ) -> Vocabulary:
-    """Return the vocabulary of a model; ``thresholds`` are the labels that have one.
+    """Return the vocabulary of a model; for its arguments see `Manifest`.
 
     Raises:
         OptionError: If ``good`` is given for a model that inspects nothing.
     """
-    return Vocabulary(tuple(labels), frozenset(thresholds if task == "defect" else ()), tuple(good))
+    if task not in INSPECTIONS:
+        rejecting: Sequence[str] = ()
+    elif "threshold" in (decoding or {}):
+        # One threshold decides for all defects, and the first of several labels is that of good parts.
+        rejecting = labels[1:] or labels or (task,)
+    else:
+        rejecting = tuple(thresholds)
+    return Vocabulary(tuple(labels), frozenset(rejecting), tuple(good))
+
+
+def rejecting_labels(manifest: Manifest) -> frozenset[str]:
+    """Return the labels of defective parts; empty for models that inspect nothing."""
+    return Vocabulary.of(manifest).rejecting
 
 
 def find_labelled(folder: Path, words: Vocabulary | None = None) -> list[Labelled]:
@@ -95,7 +121,9 @@ def find_labelled(folder: Path, words: Vocabulary | None = None) -> list[Labelle
            sub-folders are defective.
         4. Else a picture has no label; agreement with the float model is measured all the same.
         5. Its label mask is the file in the table's column ``mask``, else the PNG of the same path below the folder
-           ``masks`` (`MASKS`) beside ``folder``, if there is one.
+           ``masks`` (`MASKS`) beside ``folder``, else that of MVTec AD (`MVTEC_MASKS`), if there is one.
+        6. Where ``folder`` holds ``images`` and ``masks``, or ``test`` and ``ground_truth``, the pictures are in the
+           first of them. In ``test`` the folder ``good`` holds the sound parts.
 
     Raises:
         DataError: If there is no picture, or the table cannot be read or names other files or labels.
@@ -107,20 +135,29 @@ def find_labelled(folder: Path, words: Vocabulary | None = None) -> list[Labelle
     for table in [place / name for place in (folder, folder.parent) for name in LABEL_FILES]:
         if table.is_file():
             return _from_table(table, folder, words)
+    folder = next((folder / root for root, masks in _ROOTS if _holds(folder, root, masks)), folder)
+    if words.rejecting and not words.good and _holds(folder.parent, MVTEC_MASKS, f"{folder.name}/{MVTEC_GOOD}"):
+        words = replace(words, good=(MVTEC_GOOD,))
     paths = list_images(folder)
     below = {path: path.relative_to(folder) for path in paths}
     _check_good(words, {name.parts[0] for name in below.values() if len(name.parts) > 1}, f"folder below {folder}")
-    return [
-        Labelled(
-            path, name.as_posix(), words.right(name.parts[0]) if len(name.parts) > 1 else None, _mask(folder, name)
-        )
-        for path, name in below.items()
-    ]
+    return [_from_folder(path, folder, name, words) for path, name in below.items()]
+
+
+def _holds(folder: Path, *names: str) -> bool:
+    return all((folder / name).is_dir() for name in names)
+
+
+def _from_folder(path: Path, folder: Path, name: Path, words: Vocabulary) -> Labelled:
+    kind = name.parts[0] if len(name.parts) > 1 else None
+    label = None if kind is None else words.right(kind)
+    return Labelled(path, name.as_posix(), label, _mask(folder, name), kind)
 
 
 def _mask(folder: Path, name: Path) -> Path | None:
-    mask = folder.parent / MASKS / name.with_suffix(".png")
-    return mask if folder.name != MASKS and mask.is_file() else None
+    places = (MASKS, name.with_suffix(".png")), (MVTEC_MASKS, name.with_name(f"{name.stem}_mask.png"))
+    masks = [folder.parent / root / below for root, below in places if folder.name != root]
+    return next((mask for mask in masks if mask.is_file()), None)
 
 
 def without_label(pictures: Sequence[Labelled], words: Vocabulary) -> str | None:
@@ -128,7 +165,8 @@ def without_label(pictures: Sequence[Labelled], words: Vocabulary) -> str | None
 
     None if there are none, and where neither the model nor a table knows any label: then none was meant.
     """
-    unknown = [item for item in pictures if item.label is None]
+    # A label mask is all that says what is right, but for PASS and REJECT.
+    unknown = [item for item in pictures if item.label is None and (item.mask is None or words.rejecting)]
     if not unknown or (len(unknown) == len(pictures) and not words.labels):
         return None
     folders = sorted({item.name.partition("/")[0] for item in unknown if "/" in item.name})
@@ -165,9 +203,18 @@ def _from_table(table: Path, folder: Path, words: Vocabulary) -> list[Labelled]:
             path.relative_to(folder).as_posix(),
             _label(row["label"] or "", words, table) if labelled else None,
             table.parent / name if (name := row.get("mask")) else None,
+            _kind(row["label"] or "", words) if labelled else None,
+            row.get("source") or None,
         )
         for row, path in inside
     ]
+
+
+def _kind(text: str, words: Vocabulary) -> str | None:
+    """Return what the table calls a picture: the name of its class where it gives an index."""
+    if text.isdecimal() and text not in words.labels and int(text) < len(words.labels):
+        return words.labels[int(text)]
+    return text or None
 
 
 def _rows(table: Path) -> list[dict[str, str | None]]:

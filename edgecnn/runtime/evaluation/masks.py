@@ -93,7 +93,7 @@ class LabelMasks:
 
     def _fitted(self, mask: Mask, shape: tuple[int, ...]) -> tuple[Mask, npt.NDArray[np.bool_]]:
         """Return the class of every pixel of a model's mask of ``shape``, and which pixels count."""
-        place, seen = self._preprocess.geometry(*mask.shape), self._preprocess.size
+        place, seen = self._preprocess.geometry(*mask.shape), self._preprocess.size_of(*mask.shape)
         columns, rows = (
             _nearest(shape[1 - axis], seen[1 - axis], place.offset[axis], place.scale[axis], mask.shape[1 - axis])
             for axis in (0, 1)

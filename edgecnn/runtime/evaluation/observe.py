@@ -14,13 +14,16 @@ from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.compare import mean_iou
 from edgecnn.runtime.engines import Engine
-from edgecnn.runtime.evaluation.labelled import Labelled
+from edgecnn.runtime.evaluation.labelled import PASS, REJECT, Labelled
+from edgecnn.runtime.evaluation.lanes import LaneCounts
 from edgecnn.runtime.evaluation.masks import LabelMasks
+from edgecnn.runtime.evaluation.mistakes import Mistakes
+from edgecnn.runtime.evaluation.pixels import PixelCounts
 from edgecnn.runtime.evaluation.section import Judgement, OutputNoise, Overlap, PictureRow
 from edgecnn.runtime.evaluation.statistics import Noise
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.read import read_image
-from edgecnn.vision.results import Decision, Output
+from edgecnn.vision.results import Decision, Output, Verdict
 from edgecnn.vision.tasks import decoder
 
 Frame = npt.NDArray[np.uint8]
@@ -86,18 +89,25 @@ class Observer:
             is not there.
 
     Attributes:
+        manifest: The bundle's contract.
         rows: One per picture.
         label_masks: What was counted beside label masks.
+        pixels: Likewise of inspections.
+        lanes: Likewise of lanes.
+        mistakes: The worst of them.
     """
 
     def __init__(self, manifest: Manifest, recorded: Mapping[str, PictureRow] | None = None) -> None:
+        self.manifest = manifest
         self.rows: list[PictureRow] = []
-        self._manifest = manifest
         self._decode = decoder(manifest.task)
         self._recorded = recorded or {}
         self._noise = [Noise() for _ in manifest.outputs]
         self._compared = False
         self.label_masks = LabelMasks(manifest)
+        self.pixels = PixelCounts(manifest)
+        self.lanes = LaneCounts(manifest)
+        self.mistakes = Mistakes()
 
     def add(self, picture: Picture, integers: Sequence[Array], real: Sequence[Array] | None = None) -> None:
         """Take in one picture.
@@ -110,29 +120,39 @@ class Observer:
         Raises:
             DataError: If the outputs are not what the bundle's task reads.
         """
-        pairs = zip(self._manifest.outputs, integers, strict=True)
+        pairs = zip(self.manifest.outputs, integers, strict=True)
         outputs = [Output(contract, array) for contract, array in pairs]
-        found = self._decode(outputs, self._manifest)
+        found, matched = self._decode(outputs, self.manifest), None
         if real is None:
             self._count(picture, found, None)
-            self.rows.append(self._recalled(picture, found))
+            row = self._recalled(picture, found)
+            matched = self.lanes.add(picture.item, picture.size, (found, outputs), None)
         else:
-            self.rows.append(self._compare(picture, found, outputs, real))
+            row, matched = self._compare(picture, found, outputs, real)
+        overlap = self.pixels.add(picture.item, picture.size, integers, real)
+        if overlap is not None:
+            row["iou"] = round(overlap, DIGITS)
+        if matched is not None:
+            row["f1"] = round(matched, DIGITS)
+        self.rows.append(row)
+        self.mistakes.add(row, found)
 
     def _compare(
         self, picture: Picture, found: Decision, outputs: Sequence[Output], real: Sequence[Array]
-    ) -> PictureRow:
+    ) -> tuple[PictureRow, float | None]:
+        """Return the row, and INT8's F1 of lane markings."""
         wanted = [RealOutput(output.contract, array) for output, array in zip(outputs, real, strict=True)]
         for noise, clean, noisy in zip(self._noise, wanted, outputs, strict=True):
             noise.add(clean.real[None], noisy.real[None])
         self._compared = True
-        before = self._decode(wanted, self._manifest)
+        before = self._decode(wanted, self.manifest)
         self._count(picture, found, before)
-        return _row(picture, judgement(found), judgement(before), _overlap(before, found))
+        matched = self.lanes.add(picture.item, picture.size, (found, outputs), (before, wanted))
+        return _row(picture, judgement(found), judgement(before), _overlap(before, found)), matched
 
     def _count(self, picture: Picture, found: Decision, before: Decision | None) -> None:
         """Compare with the label mask, if the task makes masks and there is one."""
-        if found.mask is not None and picture.item.mask is not None:
+        if found.mask is not None and found.verdict is None and picture.item.mask is not None:
             wanted = None if before is None else before.mask
             self.label_masks.add(picture.item.mask, picture.size, found.mask, wanted)
 
@@ -143,7 +163,7 @@ class Observer:
             return _row(picture, mine, None, None)
         same = known["int8"]["decision"] == mine["decision"]
         overlap = known["overlap"] if same else None
-        if found.mask is not None and overlap is None:
+        if found.mask is not None and found.verdict is None and overlap is None:
             return _row(picture, mine, None, None)
         return _row(picture, mine, known["float"], overlap)
 
@@ -153,7 +173,7 @@ class Observer:
         if not self._compared:
             return []
         ratios = [noise.decibels for noise in self._noise]
-        names = [output.tensor.name for output in self._manifest.outputs]
+        names = [output.tensor.name for output in self.manifest.outputs]
         return [
             {"output": name, "sqnr_db": ratio if math.isfinite(ratio) else None}
             for name, ratio in zip(names, ratios, strict=True)
@@ -162,23 +182,28 @@ class Observer:
 
 def judgement(decision: Decision) -> Judgement:
     """Return a decision as it is written down."""
-    if decision.mask is not None:
+    if decision.mask is not None and decision.verdict is None:
         text = f"{decision.mask.shape}".encode() + decision.mask.tobytes()
         return {"decision": hashlib.sha256(text).hexdigest()[:16], "score": None}
+    if decision.lanes:
+        return {"decision": ", ".join(f"{line.side} {line.kind}" for line in decision.lanes), "score": None}
     score = None if decision.score is None else round(decision.score, DIGITS)
     name = decision.label if decision.verdict is None else decision.verdict.value
-    return {"decision": name or "", "score": score}
+    found: Judgement = {"decision": name or "", "score": score}
+    if decision.verdict is Verdict.REJECT and decision.label is not None:
+        found["label"] = decision.label
+    return found
 
 
 def _overlap(wanted: Decision, found: Decision) -> Overlap | None:
-    if wanted.mask is None or found.mask is None:
+    if wanted.mask is None or found.mask is None or found.verdict is not None:
         return None
     return {"iou": mean_iou(wanted.mask, found.mask), "pixels": float(np.mean(wanted.mask == found.mask))}
 
 
 def _row(picture: Picture, int8: Judgement, before: Judgement | None, overlap: Overlap | None) -> PictureRow:
     item = picture.item
-    return {
+    row: PictureRow = {
         "picture": item.name,
         "digest": picture.digest,
         "label": item.label,
@@ -186,3 +211,8 @@ def _row(picture: Picture, int8: Judgement, before: Judgement | None, overlap: O
         "int8": int8,
         "overlap": overlap,
     }
+    if item.label in (PASS, REJECT) and item.kind is not None:
+        row["kind"] = item.kind
+    if item.source is not None:
+        row["source"] = item.source
+    return row

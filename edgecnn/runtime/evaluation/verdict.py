@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from edgecnn.runtime.evaluation.inspection import FEW_PARTS
-from edgecnn.runtime.evaluation.section import DecisionsSection, Interval, LabelMaskSection, MaskSection, Paired
+from edgecnn.runtime.evaluation.section import (
+    DecisionsSection,
+    Interval,
+    LabelMaskSection,
+    LaneSection,
+    MaskSection,
+    Paired,
+    PictureRow,
+)
 from edgecnn.runtime.evaluation.statistics import FEW_IMAGES, images_needed, wilson_interval
 
 SHOWN_DROP = 0.01
@@ -14,6 +22,8 @@ CHANCE = 0.05
 
 def verdict(found: DecisionsSection) -> str:
     """Return what follows from the numbers, in one to three sentences."""
+    if (lanes := found.get("lanes")) is not None:
+        return _lanes(found, lanes)
     if not any(row["int8"]["decision"] for row in found["pictures"]):
         return _noise_alone(found)
     beside = _beside_labels(found.get("label_masks"))
@@ -26,6 +36,27 @@ def verdict(found: DecisionsSection) -> str:
     if found["agreement"] is not None:
         return _agreement(found, found["agreement"])
     return _int8_alone(found)
+
+
+def _lanes(found: DecisionsSection, lanes: LaneSection) -> str:
+    share, before = lanes["int8"]["f1"], lanes["float"]
+    text = (
+        f"INT8 finds the lane markings of {_pictures(lanes['images'])} with an F1 of {share['value']:.4f} (95 % "
+        f"interval {share['low']:.3f} to {share['high']:.3f} over {lanes['over']}, {lanes['tolerance']:g} px at 640 "
+        "wide)"
+    )
+    if before is None:
+        return f"{text}. {_no_float()}"
+    lost = before["f1"]["value"] - share["value"]
+    same = found["compared"] - sum(_other_lines(row) for row in found["pictures"])
+    return (
+        f"{text}, float with {before['f1']['value']:.4f}: {_points(abs(lost))} {'more' if lost > 0 else 'less'}. Both "
+        f"see the same lines on {same} of {_pictures(found['compared'])}."
+    )
+
+
+def _other_lines(row: PictureRow) -> bool:
+    return row["float"] is not None and row["float"]["decision"] != row["int8"]["decision"]
 
 
 def _noise_alone(found: DecisionsSection) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.evaluation.inspection import inspection, retuned
 from edgecnn.runtime.evaluation.section import PictureRow
+from edgecnn.runtime.evaluation.statistics import paired_drop
 from tests.runtime.conftest import tiny_graph, tiny_manifest
 from tests.runtime.evaluation.rows import part, row
 
@@ -108,3 +110,19 @@ def test_the_threshold_is_the_best_of_all(good: list[float], defective: list[flo
 def test_a_threshold_needs_more_defective_parts_than_may_pass() -> None:
     with pytest.raises(ValueError, match="more than 2 defective"):
         retuned([0.1], [0.9, 0.8], 2, 0.5)
+
+
+def test_how_much_worse_int8_is_on_the_same_parts() -> None:
+    defective = [part(True, 0.9, 0.1)] * 3 + [part(True, 0.1, 0.9)] + [part(True, 0.9, 0.9)] * 6
+    rows = [*defective, *[part(False, 0.1, 0.1)] * 5]
+    found = inspection(rows, DEFECT)
+    drop = paired_drop(3, 1, 10)
+    assert found["more_escapes"] == {"value": pytest.approx(0.2), "low": drop.low, "high": drop.high}
+    assert found["more_false_rejects"]["value"] == 0.0
+    unknown = inspection([rows[0] | {"float": None}, *rows], DEFECT)
+    assert unknown["more_escapes"] is None
+
+
+def test_one_threshold_for_all_defects_is_named() -> None:
+    manifest = replace(DEFECT, thresholds={}, decoding={"threshold": 0.25})
+    assert inspection([part(True, 0.9, 0.1)], manifest)["int8"]["threshold"] == 0.25

@@ -160,6 +160,48 @@ def test_a_name_of_good_parts_must_occur(folder: Path) -> None:
 
 def test_good_is_for_inspections() -> None:
     with pytest.raises(OptionError, match="for inspection models"):
-        vocabulary("classify", ("a", "b"), (), ("a",))
-    assert vocabulary("classify", ("a", "b"), ("b",)).rejecting == frozenset()
-    assert vocabulary("defect", ("a", "b"), ("b",), ("x",)).rejecting == {"b"}
+        vocabulary("classify", ("a", "b"), {}, ("a",))
+    assert vocabulary("classify", ("a", "b"), {"b": 0.5}).rejecting == frozenset()
+    assert vocabulary("defect", ("a", "b"), {"b": 0.5}, ("x",)).rejecting == {"b"}
+
+
+def test_one_threshold_rejects_all_labels_but_the_first() -> None:
+    assert vocabulary("defect", ("ok", "a", "b"), {}, (), {"threshold": 0.5}).rejecting == {"a", "b"}
+    assert vocabulary("anomaly", ("anomaly",), {}, (), {"threshold": 0.5}).rejecting == {"anomaly"}
+    assert vocabulary("anomaly", ("good", "anomaly"), {"anomaly": 0.4}).rejecting == {"anomaly"}
+    assert vocabulary("segment", ("ok", "a"), {}, (), {"threshold": 0.5}).rejecting == frozenset()
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"picture")
+    return path
+
+
+def test_a_data_set_of_mvtec_says_what_is_good_and_where_the_masks_are(tmp_path: Path) -> None:
+    words = Vocabulary(("good", "anomaly"), frozenset({"anomaly"}))
+    for name in ("test/good/0.png", "test/cut/0.png", "test/cut/1.png", "train/good/0.png"):
+        picture(tmp_path / name)
+    mask = picture(tmp_path / "ground_truth" / "cut" / "0_mask.png")
+    expected = [("cut/0.png", "REJECT", mask, "cut"), ("cut/1.png", "REJECT", None, "cut")]
+    expected.append(("good/0.png", "PASS", None, "good"))
+    for folder in (tmp_path, tmp_path / "test"):
+        found = find_labelled(folder, words)
+        assert [(item.name, item.label, item.mask, item.kind) for item in found] == expected
+    assert find_labelled(tmp_path, Vocabulary())[2].label is None
+
+
+def test_a_folder_of_images_and_masks_holds_the_pictures_in_images(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "part" / "1.jpg")
+    mask = picture(tmp_path / "masks" / "part" / "1.png")
+    (item,) = find_labelled(tmp_path)
+    assert (item.name, item.mask, item.kind) == ("part/1.jpg", mask, "part")
+
+
+def test_a_table_names_kinds_and_sources(tmp_path: Path) -> None:
+    words = Vocabulary(("good", "dent"), frozenset({"dent"}))
+    for index in range(3):
+        picture(tmp_path / f"{index}.png")
+    (tmp_path / "labels.csv").write_text("image,label,source\n0.png,dent,left\n1.png,0,right\n2.png,1,\n")
+    found = [(item.label, item.kind, item.source) for item in find_labelled(tmp_path, words)]
+    assert found == [("REJECT", "dent", "left"), ("PASS", "good", "right"), ("REJECT", "dent", None)]

@@ -123,3 +123,32 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert read[1:] == [None, None]
     assert [text.partition(":")[0] for text in skipped] == ["b.png", "c.png"]
     assert skipped[0].startswith("b.png: expected a picture")
+
+
+def test_an_inspections_map_is_no_segmenters_mask(graph: IntegerGraph, tmp_path: Path) -> None:
+    """Verdict and score are written down, pixels are counted, and what was recorded of float is recalled by both."""
+    spec = TensorSpec("mask", (1, 4, 4, 1), "uint8", QuantParams.per_tensor(0.1, 128))
+    maps = replace(
+        tiny_manifest(graph, "anomaly"),
+        outputs=(OutputContract(spec, "NHWC", "logits"),),
+        labels=("good", "anomaly"),
+        decoding={"threshold": 0.5},
+    )
+    wanted, integers = np.zeros((8, 8), np.uint8), np.full((1, 4, 4, 1), 90, np.uint8)
+    wanted[:, :4], integers[0, :, :2] = 255, 180
+    assert cv2.imwrite(str(tmp_path / "mask.png"), wanted)
+    shot = replace(picture(0), size=(8, 8))
+    shot = replace(shot, item=replace(shot.item, label="REJECT", mask=tmp_path / "mask.png", kind="cut", source="left"))
+    first = Observer(maps)
+    first.add(shot, [integers], [np.full((1, 4, 4, 1), -3.0, np.float32)])
+    second = Observer(maps, {row["digest"]: row for row in first.rows})
+    second.add(shot, [integers])
+
+    (row,) = first.rows
+    assert second.rows == [row]
+    assert (row["float"], row["overlap"]) == ({"decision": "PASS", "score": pytest.approx(0.047426, abs=1e-6)}, None)
+    assert (row["int8"]["decision"], row["int8"]["label"], row["kind"]) == ("REJECT", "anomaly", "cut")
+    assert (row["source"], row["iou"]) == ("left", 1.0)
+    assert (first.label_masks.section(), first.pixels.section()["float"]["recall"]) == (None, 0.0)
+    assert second.pixels.section()["int8"]["f1"] == 1.0
+    assert list(first.mistakes) == []
