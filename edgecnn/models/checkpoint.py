@@ -26,6 +26,7 @@ PREFIXES = ("module.", "model.", "_orig_mod.")
 MAGIC = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How a zip (what torch writes) and a pickle of any protocol (what it wrote before 1.6) begin."""
 WEIGHTS_ONLY = "Save the weights alone, torch.save(model.state_dict(), path), or export the model as .onnx or .pt2."
+OTHER_NETWORK = "Give the architecture that they were trained with (--arch file.py:factory), with as many classes."
 SHOWN = 5
 """Names listed of a kind before the rest is only counted."""
 
@@ -42,11 +43,18 @@ def load_checkpoint(module: nn.Module, path: str | Path) -> None:
             (missing, unexpected and mis-shaped keys in one message), or holds NaN or infinity.
     """
     path = Path(path)
-    wanted = module.state_dict()
-    found = _without_prefix(read_state_dict(path), wanted)
-    _check_fit(path, found, wanted)
-    check_finite(path, found)
-    module.load_state_dict(found, strict=False)
+    load_tensors(module, _without_prefix(read_state_dict(path), module.state_dict()), path)
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, advice: str = OTHER_NETWORK) -> None:
+    """Load tensors by key into ``module``, as `load_checkpoint` does; ``path`` and ``advice`` are for the messages.
+
+    Raises:
+        ModelError: As `load_checkpoint` for tensors that do not fit, or hold NaN or infinity.
+    """
+    _check_fit(path, tensors, module.state_dict(), advice)
+    check_finite(path, tensors)
+    module.load_state_dict(tensors, strict=False)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -65,22 +73,35 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def save_checkpoint(module: nn.Module, path: str | Path) -> None:
-    """Write the state dict of ``module`` as safetensors, in one piece.
+    """Write the state dict of ``module`` as safetensors, in one piece; see `write_tensors`.
+
+    Raises:
+        ModelError: If the file cannot be written.
+    """
+    write_tensors(Path(path), weights_of(module))
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict as it is stored: on the CPU, contiguous, without what does not matter."""
+    state = module.state_dict()
+    return {key: value.detach().cpu().contiguous() for key, value in state.items() if _counts(key)}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write contiguous tensors as safetensors, in one piece.
 
     Who reads the file meanwhile sees the old one or the new one, whole.
 
     Raises:
         ModelError: If the file cannot be written.
     """
-    path = Path(path)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items() if _counts(key)}
     try:
         descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise ModelError(f"{path}: cannot write weights here: {error.strerror}.") from error
     os.close(descriptor)
     try:
-        save_file(tensors, scratch)
+        save_file(dict(tensors), scratch, None if metadata is None else dict(metadata))
         os.chmod(scratch, 0o644)
         os.replace(scratch, path)
     except (OSError, SafetensorError) as error:
@@ -200,7 +221,7 @@ def _shared_prefix(keys: Iterable[str]) -> str | None:
     return next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in keys)), None)
 
 
-def _check_fit(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check_fit(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], advice: str) -> None:
     needed = {key for key in wanted if _counts(key)}
     shapes = [
         f"'{key}' {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
@@ -215,8 +236,7 @@ def _check_fit(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Ten
     if complaints:
         raise ModelError(
             f"{path}: the weights do not fit the network, which has {len(needed)} tensors:\n"
-            + "\n".join(complaints)
-            + "\nGive the architecture that they were trained with (--arch file.py:factory), with as many classes."
+            + "\n".join([*complaints, advice])
         )
 
 

@@ -13,7 +13,7 @@ from edgecnn.errors import ModelError, OptionError
 from edgecnn.graph import import_torch
 from edgecnn.models.model_card import ModelCard
 
-NAMES = ["convnet", "defect", "mobilenetv2", "resnet18", "resnet50", "unet-lite"]
+NAMES = ["convnet", "defect", "lane", "mobilenetv2", "resnet18", "resnet50", "unet-lite"]
 PARAMETERS = {
     # torchvision's documentation states the counts of the last three; the first is the sum of its layers.
     "convnet": 320 + 64 + 18_496 + 128 + 73_856 + 256 + 33_024 + 2_570,
@@ -136,14 +136,13 @@ def test_unet_lite_sees_detail_and_surroundings() -> None:
     assert bool(touched[0, 0])
 
 
-@pytest.mark.parametrize("name", ["defect", "unet-lite"])
+@pytest.mark.parametrize("name", ["defect", "lane", "unet-lite"])
 def test_networks_for_the_edge_tpu_hold_mappable_operators_only(name: str) -> None:
     graph = import_torch(models.build(name, pretrained=False), (1, *models.card(name).input_shape)).graph
 
     # BatchNormalization folds into its convolution, Clip is ReLU6.
     mappable = {"Conv", "BatchNormalization", "Clip", "Relu", "MaxPool", "Reshape", "Flatten", "Gemm"}
-    resizing = {"Resize", "Concat"} if name == "unet-lite" else set()
-    assert {node.op_type for node in graph} <= mappable | resizing
+    assert {node.op_type for node in graph} <= mappable | {"Resize", "Concat", "Add"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,7 +163,8 @@ def test_networks_come_in_evaluation_mode_and_fit_their_card(name: str) -> None:
     assert card.name == name
     with torch.no_grad():
         output = module(torch.zeros(1, *card.input_shape))
-    assert output.shape[1] == len(card.labels or range(1000))
+    scores = output[-1] if isinstance(output, tuple) else output
+    assert scores.shape[1] == len(card.labels or range(1000))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_an_unknown_name_suggests_a_near_one() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "guess"}, "task must be one of classify, segment, defect, got 'guess'"),
+        ({"task": "guess"}, "task must be one of classify, segment, defect, anomaly, lane, got 'guess'"),
         ({"color": "cmyk"}, "color must be one of rgb, bgr, gray, got 'cmyk'"),
         ({"resize": "fit"}, "resize must be one of stretch, letterbox, crop, got 'fit'"),
         ({"mean": (0.5,)}, r"rgb has 3 channel\(s\), got \(3, 1, 3\)"),

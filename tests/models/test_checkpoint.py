@@ -264,7 +264,7 @@ def test_weights_that_cannot_be_written_leave_the_old_file(tmp_path: Path, monke
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"old")
 
-    def full(tensors: State, target: str) -> None:
+    def full(tensors: State, target: str, metadata: None) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("edgecnn.models.checkpoint.save_file", full)
