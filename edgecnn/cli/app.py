@@ -25,7 +25,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.plugins import discover
 
 PACKAGE = "edgecnn.cli"
-NOT_COMMANDS = ("app", "console", "export_table", "watching")
+NOT_COMMANDS = ("app", "console", "evaluate_table", "export_table", "watching")
 
 
 def command_names() -> list[str]:

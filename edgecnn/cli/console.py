@@ -119,16 +119,21 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
 
 
 @contextmanager
-def interrupts() -> Iterator[threading.Event]:
+def interrupts(patient: bool = False) -> Iterator[threading.Event]:
     """Give an event that Ctrl-C sets, beside raising KeyboardInterrupt as always.
 
     Python drops an exception that is raised while it clears up objects. Who works long looks at the event.
+
+    Args:
+        patient: Let the first Ctrl-C set the event and nothing else; the second one raises.
     """
     pressed = threading.Event()
 
     def press(number: int, frame: FrameType | None) -> None:
+        first = not pressed.is_set()
         pressed.set()
-        raise KeyboardInterrupt
+        if not (patient and first):
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield pressed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecnn.cli import console
+from edgecnn.cli import console, evaluate_table
 from edgecnn.errors import BundleError, OptionError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgecnn.report.document import Report
     from edgecnn.runtime.bundle import Bundle
     from edgecnn.runtime.evaluation.labelled import Labelled
-    from edgecnn.runtime.evaluation.observe import Run
+    from edgecnn.runtime.evaluation.observe import Observer, Run
     from edgecnn.runtime.evaluation.section import (
         DecisionsSection,
         InspectionSection,
@@ -68,9 +68,9 @@ def command(
         reference = _float_run(float_model, arch, opened.manifest, notes)
         told = without_label(pictures, words)
         notes += [] if told is None else [told]
-        found = _evaluate(opened, engine, threads, pictures, _recorded(report), reference, notes)
+        found, observer = _evaluate(opened, engine, threads, pictures, _recorded(report), reference, notes)
     if page is not None:
-        page.write(report, found, pictures)
+        page.write(report, found, pictures, observer)
     _print(bundle, found, page, as_json)
 
 
@@ -125,10 +125,11 @@ def _evaluate(
     recorded: Mapping[str, PictureRow],
     reference: Run | None,
     notes: Sequence[str],
-) -> DecisionsSection:
+) -> tuple[DecisionsSection, Observer]:
     from edgecnn.runtime.evaluation.decisions import BUNDLE, MODEL, decisions
     from edgecnn.runtime.evaluation.observe import Observer, read_pictures
     from edgecnn.runtime.model import load
+    from edgecnn.vision.tiling import tiled
 
     skipped: list[str] = []
     observer = Observer(bundle.manifest, recorded)
@@ -136,12 +137,12 @@ def _evaluate(
         read = read_pictures(pictures, model.preprocess, skipped)
         for picture in console.progress(read, "evaluating", len(pictures)):
             if picture is not None:
-                real = None if reference is None else reference(picture.frame)
+                real = None if reference is None else tiled(reference, model.preprocess.tiling)(picture.frame)
                 observer.add(picture, model.run(picture.frame[None]), real)
         name = model.engine_name
     source = BUNDLE if reference is None else MODEL
-    label_masks = observer.label_masks
-    return decisions(bundle.manifest, name, observer.rows, observer.noise, source, skipped, notes, label_masks)
+    counted = observer.label_masks, observer.pixels, observer.lanes
+    return decisions(bundle.manifest, name, observer.rows, observer.noise, source, skipped, notes, *counted), observer
 
 
 class _Page:
@@ -150,18 +151,20 @@ class _Page:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, report: Report, found: DecisionsSection, pictures: Sequence[Labelled]) -> None:
+    def write(self, report: Report, found: DecisionsSection, pictures: Sequence[Labelled], observer: Observer) -> None:
         """Put the evaluation into the bundle's report, in place of what the export measured, and write it."""
         from edgecnn.report import document, html
         from edgecnn.report.decisions import thumbnails
+        from edgecnn.report.mistakes import mistake_pictures
 
         report = report | {"decisions": found}
         report.pop("accuracy", None)
         shown = thumbnails(found, {item.name: item.path for item in pictures})
+        mistakes = mistake_pictures(observer.mistakes, pictures, observer.manifest)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / document.FILE_NAME).write_text(document.dumps(report), encoding="utf-8")
-            (self.folder / html.FILE_NAME).write_text(html.render(report, shown), encoding="utf-8")
+            (self.folder / html.FILE_NAME).write_text(html.render(report, shown, mistakes), encoding="utf-8")
         except OSError as error:
             raise OptionError(f"--output {self.folder}: cannot be written: {error.strerror or error}.") from error
 
@@ -184,6 +187,9 @@ def _show(bundle: Path, found: DecisionsSection) -> None:
     _show_accuracy(found)
     if found["inspection"] is not None:
         _show_inspection(found["inspection"])
+        evaluate_table.show(found)
+    if lanes := found.get("lanes"):
+        evaluate_table.show_lanes(lanes)
     if found["noise"]:
         rows = [(item["output"], _decibels(item["sqnr_db"])) for item in found["noise"]]
         console.table("", ("output", ">signal to noise, against float"), rows)

@@ -15,11 +15,13 @@ from edgecnn.errors import CalibrationError, OptionError, VerificationError
 
 if TYPE_CHECKING:
     from edgecnn.composer import Expectation, Source
+    from edgecnn.manifest import Resize
     from edgecnn.report.document import Report
     from edgecnn.vision.frames import Frames
 
 EXAMPLES = (
     "edgecnn export --target rpi",
+    "edgecnn export defect.safetensors --target rpi --eval parts/",
     "edgecnn export net.onnx --target coral --calibrate photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
     "edgecnn export net.pth --arch net.py:build --input-shape 1,3,32,32 -t rpi -t intel --calibrate photos/",
     "edgecnn export resnet18 --target intel --calibrate photos/ --eval labelled/ -o resnet18-intel",
@@ -32,7 +34,8 @@ LARGEST_NORMALISATION = 2.0
 
 def command(
     model: Annotated[
-        str | None, typer.Argument(help="Built-in name, .onnx, .pt2, or a state dict; default: the defect model.")
+        str | None,
+        typer.Argument(help="Built-in name, what 'train' wrote, .onnx, .pt2, a state dict; none: the defect model."),
     ] = None,
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Device; may be repeated.")] = None,
     calibrate: Annotated[Path | None, typer.Option(help="Pictures like those it will see: folder, .npz, .npy.")] = None,
@@ -55,7 +58,13 @@ def command(
     ] = None,
     std: Annotated[str | None, typer.Option(help="What it divides by, likewise.")] = None,
     color: Annotated[str | None, typer.Option(help="Channel order the model was trained on: rgb, bgr or gray.")] = None,
-    resize: Annotated[str | None, typer.Option(help="How frames are fitted: stretch, letterbox or crop.")] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(help="How frames are fitted: stretch, letterbox, crop, or tile: at full resolution, in pieces."),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="With --resize tile: pixels that tiles overlap by, a defect's size; default 32.")
+    ] = None,
     input_shape: Annotated[str | None, typer.Option(help="Shape of the model's input, e.g. 1,3,224,224.")] = None,
     arch: Annotated[str | None, typer.Option(help="For a state dict: file.py:factory, or a built-in's name.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name a line.")] = None,
@@ -81,7 +90,7 @@ def command(
         from edgecnn.composer import Request, build, open_model
 
         source = open_model(model, _integers(input_shape, "--input-shape"), arch)
-        expects = _expectation(source, mean, std, color, resize, labels)
+        expects = _expectation(source, mean, std, color, _resize(resize, overlap), labels)
         folder = output or Path("-".join([source.name, *dict.fromkeys(target)]))
         frames = _calibration(source, calibrate)
         request = Request(
@@ -168,11 +177,9 @@ def _floats(text: str, option: str) -> tuple[float, ...]:
 
 
 def _expectation(
-    source: Source, mean: str | None, std: str | None, color: str | None, resize: str | None, labels: Path | None
+    source: Source, mean: str | None, std: str | None, color: str | None, resize: Resize | None, labels: Path | None
 ) -> Expectation:
     """Put the user's options over what the model itself says."""
-    from edgecnn.manifest import RESIZES, Resize
-
     expects = source.expects
     if mean is not None:
         expects = replace(expects, mean=_floats(mean, "--mean"))
@@ -181,10 +188,20 @@ def _expectation(
     if color is not None:
         expects = replace(expects, color=color)
     if resize is not None:
-        if resize not in RESIZES:
-            raise OptionError(f"--resize must be one of {', '.join(RESIZES)}; got '{resize}'.")
-        expects = replace(expects, resize=Resize(resize))
+        expects = replace(expects, resize=resize)
     return expects if labels is None else replace(expects, labels=_lines(labels))
+
+
+def _resize(mode: str | None, overlap: int | None) -> Resize | None:
+    from edgecnn.manifest import RESIZES, Resize
+
+    if overlap is not None and (mode != "tile" or overlap < 0):
+        raise OptionError(f"--overlap is a number of pixels, for --resize tile; got {overlap} with --resize {mode}.")
+    if mode is None:
+        return None
+    if mode not in RESIZES:
+        raise OptionError(f"--resize must be one of {', '.join(RESIZES)}; got '{mode}'.")
+    return Resize(mode) if overlap is None else Resize(mode, overlap=overlap)
 
 
 def _lines(path: Path) -> tuple[str, ...]:
@@ -195,7 +212,7 @@ def _lines(path: Path) -> tuple[str, ...]:
 
 
 def _calibration(source: Source, folder: Path | None) -> Frames:
-    """Return the calibration frames; only a built-in that carries its own may do without."""
+    """Return the calibration frames; only a built-in or trained model that carries its own may do without."""
     from edgecnn.composer.source import own_frames
     from edgecnn.vision.frames import Frames
 

@@ -34,7 +34,9 @@ STYLES = {"warning": "yellow", "hint": "cyan"}
 def command(
     model: Annotated[
         str | None,
-        typer.Argument(help="A built-in's name, .onnx, .pt2, a state dict, or a bundle; none: the built-in model."),
+        typer.Argument(
+            help="A built-in's name, what 'train' wrote, .onnx, .pt2, a state dict, a bundle; none: defect."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -116,8 +118,8 @@ def _survey_model(
 
     profiles = _profiles(targets or all_targets())
     source = open_model(model, input_shape, arch)
-    # What a file does not say about itself is not known; the defaults of a built-in are its own.
-    stated = (source.expects.mean, source.expects.std) if source.card else (None, None)
+    # What a file does not say about itself is not known; what a built-in or a trained file expects is.
+    stated = (source.expects.mean, source.expects.std) if source.card or source.frames else (None, None)
     mean, std = (given if given is not None else own for given, own in zip(numbers, stated, strict=True))
     if (mean is None) != (std is None):
         mean, std = mean or (0.0,), std or (1.0,)

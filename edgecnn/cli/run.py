@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from edgecnn.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
     from edgecnn.runtime.health.settings import HealthSettings
+    from edgecnn.runtime.loop.lanes import LaneSettings
     from edgecnn.runtime.loop.loop import LoopSettings
     from edgecnn.runtime.loop.parts import PartSettings
 
@@ -24,6 +26,11 @@ EXAMPLES = (
     "edgecnn run tile-rpi --source photos/ --sink jsonl:verdicts.jsonl --json",
     "edgecnn run tile-rpi --source conveyor: --sink 'recorder:events?budget_mb=500' --seconds 30",
 )
+
+_part = partial(typer.Option, rich_help_panel="Parts and states")
+_trust = partial(typer.Option, rich_help_panel="What cannot be trusted")
+_model = partial(typer.Option, rich_help_panel="Model")
+_end = partial(typer.Option, rich_help_panel="End")
 
 
 def command(
@@ -53,34 +60,44 @@ def command(
         ),
     ] = None,
     parts: Annotated[
-        str, typer.Option(help="'none'; 'frame': each frame is a part; 'gap': parts with the empty place between.")
+        str, _part(help="'none'; 'frame': each frame is a part; 'gap': parts with the empty place between.")
     ] = "none",
     empty: Annotated[
-        Path | None, typer.Option(help="Picture of the empty place, needed for --parts gap; any frame of it will do.")
+        Path | None, _part(help="Picture of the empty place, needed for --parts gap; any frame of it will do.")
     ] = None,
-    fill: Annotated[float, typer.Option(help="Share of the picture that a part covers when it can be judged.")] = 0.8,
-    reject: Annotated[int, typer.Option(help="Frames that must say REJECT before it counts ...")] = 1,
-    window: Annotated[int | None, typer.Option(help="... out of the last so many; default: as --reject.")] = None,
-    release: Annotated[int, typer.Option(help="PASS frames in a row that end REJECT and INVALID.")] = 1,
-    margin: Annotated[float, typer.Option(help="How far below the threshold a score must fall to end REJECT.")] = 0.0,
-    silence: Annotated[float, typer.Option(help="Seconds without a frame that are INVALID.")] = 1.0,
-    stale: Annotated[float, typer.Option(help="Seconds from frame to verdict above which it is INVALID.")] = 1.0,
-    stuck: Annotated[float, typer.Option(help="Seconds without a sign of life that end the process.")] = 10.0,
+    fill: Annotated[float, _part(help="Share of the picture that a part covers when it can be judged.")] = 0.8,
+    clear: Annotated[float, _part(help="Share up to which the place counts as empty, below --fill.")] = 0.1,
+    shortest: Annotated[int, _part(help="Frames to be trusted that a part needs; with fewer it is INVALID.")] = 1,
+    reject: Annotated[int, _part(help="Frames that must say REJECT before it counts ...")] = 1,
+    window: Annotated[int | None, _part(help="... out of the last so many; default: as --reject.")] = None,
+    release: Annotated[int, _part(help="PASS frames in a row that end REJECT and INVALID.")] = 1,
+    margin: Annotated[float, _part(help="How far below the threshold a score must fall to end REJECT.")] = 0.0,
+    silence: Annotated[float, _trust(help="Seconds without a frame that are INVALID.")] = 1.0,
+    stale: Annotated[float, _trust(help="Seconds from frame to verdict above which it is INVALID.")] = 1.0,
+    stuck: Annotated[float, _trust(help="Seconds without a sign of life that end the process.")] = 10.0,
     check: Annotated[
         list[str] | None,
-        typer.Option(
+        _trust(
             metavar="NAME=VALUE",
             help="Change or switch off a check of the picture: black, saturated, size, frozen_seconds, detail, shift, "
             "likeness, light, margin, persist_seconds; e.g. frozen_seconds=2, shift=off.",
         ),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="Another engine than the bundle's own.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads for one inference; default: all processors.")] = None,
-    self_test: Annotated[str, typer.Option(help="Golden frames must agree in 'decisions', be 'exact', or 'off'.")] = (
+    lane: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Of lane bundles: departure (widths of the lane from its middle that are REJECT), lane_width (m), "
+            "focal (of the frame's width), smoothing, hold (s), jump; e.g. departure=0.25.",
+        ),
+    ] = None,
+    engine: Annotated[str | None, _model(help="Another engine than the bundle's own.")] = None,
+    threads: Annotated[int | None, _model(help="Threads for one inference; default: all processors.")] = None,
+    self_test: Annotated[str, _model(help="Golden frames must agree in 'decisions', be 'exact', or 'off'.")] = (
         "decisions"
     ),
-    frames: Annotated[int | None, typer.Option(help="End after so many turns, those without a frame included.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
+    frames: Annotated[int | None, _end(help="End after so many turns, those without a frame included.")] = None,
+    seconds: Annotated[float | None, _end(help="End after so many seconds.")] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Watch a source, decide about every picture or part, and tell sinks and a web page.
@@ -92,8 +109,9 @@ def command(
     from edgecnn.runtime.loop.parts import PartSettings
     from edgecnn.runtime.model import load
 
-    how = PartSettings(parts, reject, reject if window is None else window, release, margin, fill)
-    settings = _settings(how, empty, (silence, stale, stuck), check or [])
+    window = reject if window is None else window
+    how = PartSettings(parts, reject, window, release, margin, fill, clear, shortest)
+    settings = _settings(how, empty, (silence, stale, stuck), check or [], lane or [])
     with (
         load(bundle, engine, threads, self_test) as model,
         model.watch(source, every=every, sinks=sink or (), settings=settings) as loop,
@@ -110,7 +128,7 @@ def command(
 
 
 def _settings(
-    parts: PartSettings, empty: Path | None, times: tuple[float, float, float], checks: list[str]
+    parts: PartSettings, empty: Path | None, times: tuple[float, float, float], checks: list[str], lane: list[str]
 ) -> LoopSettings:
     from edgecnn.runtime.loop.loop import LoopSettings
     from edgecnn.runtime.loop.rules import Rules
@@ -121,7 +139,7 @@ def _settings(
         silence=silence,
         stale=stale,
         stuck=stuck,
-        rules=Rules(_health(checks), parts, None if empty is None else read_image(empty)),
+        rules=Rules(_health(checks), parts, None if empty is None else read_image(empty), _lanes(lane)),
         on_stuck=watching.give_up,
         on_alive=watching.alive,
     )
@@ -143,6 +161,27 @@ def _health(checks: list[str]) -> HealthSettings:
             raise unknown_name("check", name, defaults)
         values[name] = _value(text, value, isinstance(defaults[name], bool))
     return HealthSettings(**values)
+
+
+def _lanes(texts: list[str]) -> LaneSettings:
+    """Read ``name=value`` texts.
+
+    Raises:
+        OptionError: If there is no such setting, or the value is none that it takes.
+    """
+    from edgecnn.runtime.loop.lanes import LaneSettings
+
+    names = [field.name for field in dataclasses.fields(LaneSettings)]
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in names:
+            raise unknown_name("setting of lanes", name, names)
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise OptionError(f"--lane {text}: expected a number.") from None
+    return LaneSettings(**values)
 
 
 def _value(text: str, value: str, is_switch: bool) -> bool | float | None:

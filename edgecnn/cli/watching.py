@@ -134,8 +134,7 @@ def _details(observation: Observation) -> Iterator[str]:
     if part is not None:
         yield f"part {part.number}, {part.frames} frame(s), {part.rejected} rejected, {part.invalid} invalid"
     if observation.result is not None and observation.label is not None:
-        score = "" if observation.score is None else f" {observation.score:.2f}"
-        yield f"{observation.label}{score}"
+        yield observation.result.decision.caption
     yield from (f"{finding.kind}: {finding.reason}" for finding in observation.findings)
     if observation.state is not observation.verdict and part is None and observation.changed:
         yield "(nothing decided yet)"

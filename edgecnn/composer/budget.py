@@ -23,6 +23,7 @@ from edgecnn.runtime.evaluation.decisions import is_flipped, who_is_right
 from edgecnn.runtime.evaluation.labelled import Labelled
 from edgecnn.runtime.evaluation.section import PictureRow
 from edgecnn.runtime.evaluation.statistics import FEW_IMAGES, images_needed, paired_drop
+from edgecnn.vision.tasks import INSPECTIONS
 
 CONFIDENCE = 0.95
 TWO_SIDED = 2 * CONFIDENCE - 1
@@ -83,7 +84,7 @@ def check_decides(task: str, outputs: Sequence[OutputContract]) -> None:
     Raises:
         OptionError: If the task decides nothing, or about pixels.
     """
-    if task == "defect" or (task == "classify" and outputs[0].tensor.shape[-1] > 1):
+    if task in INSPECTIONS or (task == "classify" and outputs[0].tensor.shape[-1] > 1):
         return
     scores = " with a single score" if task == "classify" else ""
     raise OptionError(

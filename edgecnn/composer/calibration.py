@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,20 +16,29 @@ from edgecnn.vision.preprocess import Preprocess
 
 Frame = npt.NDArray[np.uint8]
 GOLDEN_FRAMES = 8
+SOME_TILES = 4
+"""Tiles taken of each picture where nobody knows how many pictures there will be."""
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame at the model's size, the shape it had before, and where its source stood when it came."""
+    """A frame at the model's size, and where its source stood when it came.
+
+    ``whole`` is what the device will judge the health of: the frame itself, of tiles the whole picture, with the shape
+    that it had before; None where there is nothing new.
+    """
 
     frame: Frame
-    shape: tuple[int, ...]
+    whole: tuple[Frame, tuple[int, ...]] | None
     digest: str
     skipped: int
 
 
 class Calibration:
     """Walks through calibration frames, as often as there are recipes to try.
+
+    Of pictures that the model will see in tiles, some tiles of each are taken, from other places in each: as many as
+    are asked for, spread over all pictures.
 
     A one-time iterator cannot be asked again: what was read of it stays in memory, at the model's size, and no more is
     read than the recipes take. All other sources are read anew, one frame in memory at a time.
@@ -46,7 +56,7 @@ class Calibration:
 
     def __init__(self, source: Frames, preprocess: Preprocess, again: bool = False) -> None:
         self._source, self._preprocess = source, preprocess
-        self._live = self._fitted() if again and _length(source) is None else None
+        self._live = self._fitted(0) if again and _length(source) is None else None
         self._kept: list[_Seen] = []
         self._skipped = 0
         self.golden: list[Frame] = []
@@ -59,8 +69,8 @@ class Calibration:
         return self._source.skipped[: self._skipped]
 
     def count(self, samples: int) -> int | None:
-        """Return how many frames a walk will read, None where a one-time iterator does not say."""
-        found = _length(self._source)
+        """Return how many frames a walk will give; None for tiles, and where a one-time iterator does not say."""
+        found = _length(self._source) if self._preprocess.tiling is None else None
         return None if found is None else min(found, samples or found)
 
     def walk(self, samples: int) -> Iterator[Frame]:
@@ -70,30 +80,47 @@ class Calibration:
             DataError: At the end, if not one frame could be read.
         """
         self._skipped, self.gatherer = 0, Gatherer(self._preprocess)
-        for number, seen in enumerate(self._fitted() if self._live is None else self._replayed(self._live), 1):
+        for number, seen in enumerate(self._fitted(samples) if self._live is None else self._replayed(self._live), 1):
             self.digest, self._skipped = seen.digest, seen.skipped
             if len(self.golden) < number <= GOLDEN_FRAMES:
                 self.golden.append(seen.frame.copy())
-            self.gatherer.add(seen.frame, seen.shape)
+            if seen.whole is not None:
+                self.gatherer.add(*seen.whole)
             yield seen.frame
             if number == samples:
                 return
         self.digest, self._skipped = self._source.digest, len(self._source.skipped)
 
-    def _fitted(self) -> Iterator[_Seen]:
-        for name, frame in self._source.named():
+    def _fitted(self, samples: int) -> Iterator[_Seen]:
+        length = _length(self._source)
+        share = SOME_TILES if length is None else math.ceil(samples / max(length, 1))
+        for number, (name, frame) in enumerate(self._source.named()):
             try:
                 fitted = self._preprocess(frame)
             except DataError as error:
                 self._source.skip(name, str(error))
                 continue
-            yield _Seen(fitted, frame.shape, self._source.digest, len(self._source.skipped))
+            pieces = self._pieces(fitted, share, number)
+            # A frame that is one tile says nothing of whole pictures.
+            tells = self._preprocess.tiling is None or fitted.shape[:2] != self._preprocess.size
+            for index, piece in enumerate(pieces):
+                whole = (fitted, frame.shape) if tells and index == 0 else None
+                yield _Seen(piece, whole, self._source.digest, len(self._source.skipped))
+
+    def _pieces(self, fitted: Frame, share: int, number: int) -> list[Frame]:
+        """Return a frame, or ``share`` of its tiles, 0 for all: evenly spread, beginning elsewhere for each number."""
+        if self._preprocess.tiling is None:
+            return [fitted]
+        tiles = self._preprocess.tiling.cut(fitted)
+        taken = min(share, len(tiles)) or len(tiles)
+        return [tiles[(number + index * len(tiles) // taken) % len(tiles)] for index in range(taken)]
 
     def _replayed(self, live: Iterator[_Seen]) -> Iterator[_Seen]:
         yield from self._kept
         for seen in live:
             # A copy: whoever makes the frames may use one buffer for all of them.
-            self._kept.append(_Seen(seen.frame.copy(), seen.shape, seen.digest, seen.skipped))
+            whole = seen.whole and (seen.whole[0].copy(), seen.whole[1])
+            self._kept.append(_Seen(seen.frame.copy(), whole, seen.digest, seen.skipped))
             yield self._kept[-1]
 
 

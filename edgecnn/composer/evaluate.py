@@ -20,6 +20,7 @@ from edgecnn.passes.pipeline import normalise
 from edgecnn.report.document import AccuracySection, EngineAccuracy, TopOne
 from edgecnn.runtime.engines import Engine
 from edgecnn.runtime.evaluation.decisions import MODEL, decisions
+from edgecnn.runtime.evaluation.mistakes import Mistake
 from edgecnn.runtime.evaluation.observe import Observer, Picture, Run
 from edgecnn.runtime.evaluation.section import DecisionsSection, Interval
 from edgecnn.runtime.evaluation.statistics import wilson_interval
@@ -32,10 +33,14 @@ Predict = Callable[[Frame], Logits]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the export's pictures gave: in short, of every engine, and decision by decision, of the first one."""
+    """What the export's pictures gave: in short, of every engine, and decision by decision, of the first one.
+
+    ``mistakes`` are the worst ones of the first engine.
+    """
 
     accuracy: AccuracySection
     decisions: DecisionsSection
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def without_batch(array: Array) -> Array:
@@ -123,14 +128,15 @@ def evaluate(
         for name, run in engines.items():
             observers[name].add(picture, run(picture.frame), real)
     found = {name: _found(manifest, name, item, skipped, notes) for name, item in observers.items()}
-    own = next(iter(found.values()))
-    return Evaluation(_accuracy(own, [_row(name, item) for name, item in found.items()]), own)
+    own, first = next(iter(found.values())), next(iter(observers.values()))
+    return Evaluation(_accuracy(own, [_row(name, item) for name, item in found.items()]), own, tuple(first.mistakes))
 
 
 def _found(
     manifest: Manifest, name: str, observer: Observer, skipped: Sequence[str], notes: Sequence[str]
 ) -> DecisionsSection:
-    return decisions(manifest, name, observer.rows, observer.noise, MODEL, skipped, notes, observer.label_masks)
+    counted = observer.label_masks, observer.pixels, observer.lanes
+    return decisions(manifest, name, observer.rows, observer.noise, MODEL, skipped, notes, *counted)
 
 
 def _accuracy(own: DecisionsSection, rows: list[EngineAccuracy]) -> AccuracySection:

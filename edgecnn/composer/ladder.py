@@ -20,6 +20,7 @@ from edgecnn.recipe import Recipe
 from edgecnn.report.document import BudgetSection
 from edgecnn.runtime.evaluation.labelled import Labelled
 from edgecnn.runtime.evaluation.observe import Observer, Run, read_pictures, run_of
+from edgecnn.vision.tiling import tiled
 
 
 class Ladder:
@@ -35,7 +36,7 @@ class Ladder:
     def __init__(self, work: Work, pictures: Sequence[Labelled], scratch: Path, progress: Progress) -> None:
         self._work, self._pictures, self._scratch, self._progress = work, pictures, scratch, progress
         self._engine = work.profiles[0].engine
-        self._float = float_run(work.original, work.entry)
+        self._float = tiled(float_run(work.original, work.entry), work.preprocess.tiling)
         self._known: dict[Path, Sequence[Array]] = {}
 
     def climb(self, max_drop: float) -> tuple[Rung, BudgetSection]:
@@ -53,7 +54,7 @@ class Ladder:
             files = lower_for(self._work, self._engine, rung.quantised.graph, Path(folder))
             manifest = manifest_of(self._work, rung, {self._engine: files})
             with open_artefact(manifest, self._engine, files[0]) as loaded:
-                return rung, self._count(manifest, run_of(loaded), named)
+                return rung, self._count(manifest, tiled(run_of(loaded), self._work.preprocess.tiling), named)
 
     def _count(self, manifest: Manifest, run: Run, progress: Progress) -> Tally:
         """Run the float model too, but only once a picture: its outputs are few numbers, and stay in memory."""

@@ -28,6 +28,7 @@ from edgecnn.report.document import (
     Report,
 )
 from edgecnn.report.layers import LayerTable, integer_layers
+from edgecnn.report.mistakes import mistake_pictures
 from edgecnn.report.survey import edge_tpu_rows
 from edgecnn.runtime.compare import Acceptance, agreement, differences
 from edgecnn.runtime.evaluation.labelled import Labelled, Vocabulary, vocabulary
@@ -43,7 +44,8 @@ def expectation_notes(source: Source, expects: Expectation) -> list[str]:
             f"'{source.card}' comes without trained weights: these are random, good for timing alone. With weights: "
             f"edgecnn export weights.pth --arch {source.card}"
         ]
-    if source.card is None and (expects.mean, expects.std) == ((0.0,), (1.0,)):
+    known = source.card is not None or bool(source.frames)
+    if not known and (expects.mean, expects.std) == ((0.0,), (1.0,)):
         return ["no --mean and --std were given: the model is taken to expect pixels on the scale 0..1."]
     return []
 
@@ -209,23 +211,32 @@ def _artefacts(profile: TargetProfile, paths: Sequence[Path]) -> list[document.A
 def words_of(request: Request) -> Vocabulary:
     """Return what the pictures to evaluate on may be labelled with."""
     expects = request.expects
-    return vocabulary(expects.task, expects.labels, tuple(expects.thresholds), request.good)
+    return vocabulary(expects.task, expects.labels, expects.thresholds, request.good, expects.decoding)
 
 
-def texts(work: Work, report: Report, pictures: Sequence[Labelled]) -> dict[str, bytes]:
+def texts(
+    work: Work,
+    report: Report,
+    manifest: Manifest,
+    pictures: Sequence[Labelled] = (),
+    evaluation: Evaluation | None = None,
+) -> dict[str, bytes]:
     """Return the bundle's text files: the report twice, and what the device installs.
 
     Args:
         work: The stages' findings.
         report: The report.
+        manifest: The bundle's contract.
         pictures: What was evaluated on; those that INT8 decides differently are shown.
+        evaluation: What was found there; the worst mistakes are shown.
     """
     requirements = dict.fromkeys(line for profile in work.profiles for line in profile.requirements)
     shown = (
         thumbnails(report["decisions"], {item.name: item.path for item in pictures}) if "decisions" in report else {}
     )
+    mistakes = [] if evaluation is None else mistake_pictures(evaluation.mistakes, pictures, manifest)
     return {
         document.FILE_NAME: document.dumps(report).encode(),
-        html.FILE_NAME: html.render(report, shown).encode(),
+        html.FILE_NAME: html.render(report, shown, mistakes).encode(),
         "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
     }

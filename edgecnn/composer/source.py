@@ -1,4 +1,4 @@
-"""What MODEL on a command line stands for: a built-in, an ONNX file, a saved torch export, or a state dict."""
+"""What MODEL on a command line stands for: a built-in, a trained file, ONNX, a saved torch export, or a state dict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecnn.errors import ModelError, OptionError, unknown_name
@@ -60,6 +62,7 @@ class Source:
         model: The float graph as imported.
         expects: What it expects, as far as its card says.
         card: Name of the built-in, None for a user's model.
+        frames: Calibration frames that a trained file carries, uint8 (H, W, C) at the model's size; empty for others.
     """
 
     name: str
@@ -67,13 +70,15 @@ class Source:
     model: ir.Model
     expects: Expectation
     card: str | None = None
+    frames: tuple[npt.NDArray[np.uint8], ...] = ()
 
 
 def open_model(model: str | None, input_shape: Sequence[int] | None = None, arch: str | None = None) -> Source:
     """Import a model.
 
     Args:
-        model: A built-in's name, or a path that ends in one of `SUFFIXES`; None is the built-in defect model.
+        model: A built-in's name, or a path that ends in one of `SUFFIXES`; None is the built-in defect model. What
+            ``edgecnn train`` wrote needs nothing beside it.
         input_shape: Shape of the input, (1, C, H, W); needed where the file does not say it.
         arch: ``file.py:factory`` that builds the network, for a state dict.
 
@@ -88,6 +93,8 @@ def open_model(model: str | None, input_shape: Sequence[int] | None = None, arch
     if not path.is_file():
         reason = f"expected a file ({', '.join(SUFFIXES)}), got a folder" if path.is_dir() else "no such file"
         raise ModelError(f"{path}: {reason}.")
+    if _is_trained(path):
+        return _trained(path, input_shape, arch)
     graph = _read(path, input_shape, arch)
     expects = _from_metadata(graph, _expected(graph, path, arch))
     return Source(path.stem, _file_digest(path), graph, expects)
@@ -139,6 +146,25 @@ def _state_dict(path: Path, input_shape: Sequence[int] | None, arch: str | None)
     return import_torch(module, input_shape, path.stem)
 
 
+def _is_trained(path: Path) -> bool:
+    if path.suffix.lower() != ".safetensors":
+        return False
+    from edgecnn.models.trained import is_trained
+
+    return is_trained(path)
+
+
+def _trained(path: Path, input_shape: Sequence[int] | None, arch: str | None) -> Source:
+    from edgecnn.graph import import_torch
+    from edgecnn.models.trained import read_trained
+
+    if arch is not None:
+        raise OptionError(f"{path} says itself which network it holds: leave --arch out.")
+    found = read_trained(path)
+    graph = import_torch(found.module, input_shape or (1, *found.card.input_shape), path.stem)
+    return Source(path.stem, _file_digest(path), graph, _from_card(found.card), frames=found.frames)
+
+
 def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
     import torch
 
@@ -161,10 +187,13 @@ def _built_in(name: str, input_shape: Sequence[int] | None) -> Source:
 
 
 def own_frames(source: Source) -> Frames | None:
-    """Return the calibration frames that a built-in model carries with it, None for all other models."""
-    from edgecnn.vision.synthetic.surfaces import calibration_frames
+    """Return the calibration frames that a trained file or a built-in model carries, None for all other models."""
+    from edgecnn.vision.synthetic import roads, surfaces
 
-    return Frames(list(calibration_frames(OWN_FRAMES))) if source.card == BUILT_IN else None
+    if source.frames:
+        return Frames(source.frames)
+    drawn = {BUILT_IN: surfaces.calibration_frames, "lane": roads.calibration_frames}.get(source.card or "")
+    return None if drawn is None else Frames(list(drawn(OWN_FRAMES)))
 
 
 def _from_card(card: ModelCard) -> Expectation:

@@ -46,6 +46,7 @@ from edgecnn.runtime.evaluation.labelled import Labelled, find_labelled, without
 from edgecnn.runtime.evaluation.observe import Picture, Run, read_pictures, run_of
 from edgecnn.runtime.model import run_frames
 from edgecnn.vision.preprocess import Preprocess
+from edgecnn.vision.tiling import refusal, tiled
 
 
 def build(request: Request, output: Path, progress: Progress = lambda stage, steps: None) -> Report:
@@ -89,7 +90,8 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         if rung.health is not None:
             write_npz(scratch / HEALTH_FILE, rung.health.arrays())
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
-        write_bundle(output, manifest, contents | reporting.texts(work, report, pictures), request.overwrite)
+        texts = reporting.texts(work, report, manifest, pictures, evaluation)
+        write_bundle(output, manifest, contents | texts, request.overwrite)
     return report
 
 
@@ -105,9 +107,21 @@ def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], 
     progress("folding", 1)
     work = prepare(request, recipes)
     graph = check_lowers(work)
+    _check_tiles(request, graph)
     if counted:
         budget.check_decides(*decides(request.expects, graph))
     return work, pictures, counted
+
+
+def _check_tiles(request: Request, graph: IntegerGraph) -> None:
+    """Refuse tiles where the outputs cannot be put together.
+
+    Raises:
+        OptionError: Saying why.
+    """
+    reason = refusal(*decides(request.expects, graph)) if request.expects.resize.mode == "tile" else ""
+    if reason:
+        raise OptionError(f"the model cannot be run in tiles (--resize tile): {reason}. Choose another --resize.")
 
 
 def _best(
@@ -155,7 +169,7 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     entry = FrameInput(expects.mean, expects.std, expects.color)
     entry(model)
     FrameOutput()(model)
-    _check_labels(model.graph, expects.labels)
+    _check_labels(model.graph, expects.labels, expects.task)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
     notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
@@ -185,14 +199,14 @@ def check_lowers(work: Work) -> IntegerGraph:
     return graph
 
 
-def _check_labels(graph: ir.Graph, labels: Sequence[str]) -> None:
+def _check_labels(graph: ir.Graph, labels: Sequence[str], task: str | None) -> None:
     """Refuse labels that do not fit a classifier's scores: on the device every frame would fail."""
-    scores = graph.outputs[0]
-    shape = _static_shape(scores)
-    is_vector = len(graph.outputs) == 1 and len(shape) == 2 and shape[0] == 1 and scores.dtype == ir.DataType.FLOAT
-    if labels and is_vector and len(labels) != shape[1]:
+    scores = graph.outputs if len(graph.outputs) == 1 or task == "defect" else []
+    shapes = [_static_shape(value) for value in scores if value.dtype == ir.DataType.FLOAT]
+    classes = [shape[1] for shape in shapes if len(shape) == 2 and shape[0] == 1]
+    if labels and classes and classes != [len(labels)]:
         raise OptionError(
-            f"the model has {shape[1]} classes, but there are {len(labels)} labels ({', '.join(labels[:3])}, ...): "
+            f"the model has {classes[0]} classes, but there are {len(labels)} labels ({', '.join(labels[:3])}, ...): "
             "give a text file with one name per class as --labels."
         )
     twice = next((name for name in labels if labels.count(name) > 1), None)
@@ -257,7 +271,8 @@ def _evaluate(
         read = _watched(read_pictures(pictures, work.preprocess, skipped), len(pictures), progress)
         told = without_label(pictures, reporting.words_of(work.request))
         notes = [] if told is None else [told]
-        found = evaluate(manifest, read, float_run(work.original, work.entry), runs, skipped, notes)
+        reference = tiled(float_run(work.original, work.entry), work.preprocess.tiling)
+        found = evaluate(manifest, read, reference, runs, skipped, notes)
     if skipped:
         work.notes.append(f"{len(skipped)} picture(s) to evaluate on could not be used, the first: {skipped[0]}")
     return found
@@ -271,7 +286,7 @@ def _runs(manifest: Manifest, files: Mapping[str, list[Path]], stack: ExitStack)
             loaded = stack.enter_context(open_artefact(manifest, name, paths[0]))
         except MissingEngineError:
             continue  # `_prove` has noted it
-        runs[name] = run_of(loaded)
+        runs[name] = tiled(run_of(loaded), Preprocess.for_input(manifest.input).tiling)
     return runs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -138,4 +139,6 @@ def test_a_process_ends_by_itself_or_at_a_limit(
     cost = processes.run([sys.executable, "-c", code], tmp_path / "log", minutes, gigabytes)
     assert cost.failure == failure
     assert 0 < cost.seconds < 30
-    assert 0.005 < cost.memory < 0.5
+    # Linux counts what the parent held when it forked as well.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    assert 0.005 < cost.memory < max(0.5, own + 0.1)

@@ -54,3 +54,11 @@ def test_an_interrupt_is_remembered_where_python_drops_it() -> None:
             signal.raise_signal(signal.SIGINT)
         assert pressed.is_set()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_patient_interrupt_raises_at_the_second_press() -> None:
+    with console.interrupts(patient=True) as pressed:
+        signal.raise_signal(signal.SIGINT)
+        assert pressed.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

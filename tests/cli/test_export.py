@@ -205,7 +205,7 @@ def test_dynamic_dimensions_need_a_shape(export: Export, tmp_path: Path) -> None
         (["--mean", "nan"], ["mean must be finite"]),
         (["--color", "cmyk"], ["unknown color 'cmyk'", "bgr, gray, rgb"]),
         (["--color", "gray"], ["color is 'gray'", "3 channel(s)"]),
-        (["--resize", "squash"], ["--resize must be one of stretch, letterbox, crop; got 'squash'"]),
+        (["--resize", "squash"], ["--resize must be one of stretch, letterbox, crop, tile; got 'squash'"]),
         (["--labels", "no/such/file"], ["--labels", "one class name a line"]),
     ],
 )

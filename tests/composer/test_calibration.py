@@ -7,6 +7,7 @@ import pytest
 
 from edgecnn.composer.calibration import Calibration
 from edgecnn.errors import DataError
+from edgecnn.manifest import Resize
 from edgecnn.vision.frames import Frames
 from edgecnn.vision.preprocess import Preprocess
 
@@ -86,3 +87,34 @@ def test_each_walk_says_what_its_own_frames_look_like_also_from_a_stream() -> No
         assert again is not None
         assert (first.count, again.count) == (25, 5)
         assert again.frames.tolist() == [[4, 4], [4, 4], [3, 3]]
+
+
+TILES = Preprocess((2, 2), 3, Resize("tile", overlap=0))
+
+
+def numbered(count: int) -> list[np.ndarray]:
+    """Frames of four tiles: ten times the frame's number plus that of the tile."""
+    tile = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]], np.uint8)
+    return [np.repeat((10 * number + tile)[..., None], 3, axis=2) for number in range(count)]
+
+
+def test_tiles_are_taken_from_all_pictures_each_from_other_places() -> None:
+    calibration = Calibration(Frames(numbered(4)), TILES)
+    assert values(calibration, 4) == [0, 11, 22, 33]
+    assert values(calibration, 8) == [0, 2, 11, 13, 22, 20, 33, 31]
+    assert len(values(calibration, 0)) == 16
+    assert calibration.count(8) is None
+    reference = calibration.gatherer.reference()
+    assert reference is not None
+    assert (reference.count, reference.frames.tolist()) == (4, [[4, 4], [4, 4], [3, 3]])
+
+
+def test_of_a_stream_some_tiles_of_each_picture_are_taken_and_kept() -> None:
+    calibration = Calibration(Frames(iter(numbered(3))), TILES, again=True)
+    assert values(calibration, 6) == values(calibration, 6) == [0, 1, 2, 3, 11, 12]
+
+
+def test_frames_that_are_one_tile_say_nothing_of_whole_pictures() -> None:
+    calibration = Calibration(Frames([frame(7)[:2, :2]]), TILES)
+    assert values(calibration) == [7]
+    assert calibration.gatherer.reference() is None

@@ -3,14 +3,19 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from onnx import helper
+from safetensors.torch import save_file
 
 from edgecnn import models
 from edgecnn.composer import open_model
 from edgecnn.composer.source import own_frames
 from edgecnn.errors import ModelError, OptionError
+from edgecnn.models import surface
+from edgecnn.models.model_card import ModelCard
+from edgecnn.models.trained import save_trained
 from tests.composer import onnx_files
 from tests.end_to_end import stripes
 
@@ -71,6 +76,35 @@ def test_no_model_is_the_defect_model_with_frames_of_its_own() -> None:
     assert set(source.expects.thresholds) <= set(source.expects.labels)
     assert frames is not None
     assert len(frames) >= 100
+
+
+def test_a_trained_file_brings_its_network_its_card_and_its_frames(tmp_path: Path) -> None:
+    path, frames = tmp_path / "tiles.safetensors", list(np.full((2, 64, 96, 3), 7, np.uint8))
+    arguments = {"height": 64, "width": 96, "classes": 3}
+    labels, decoding = ("good", "a", "b"), {"threshold": 0.3}
+    card = ModelCard(
+        "x", "defect", (3, 64, 96), "bgr", (0.5,) * 3, (0.25,) * 3, "letterbox", 1.0, labels, None, {}, decoding
+    )
+    save_trained(path, surface.network(**arguments), "surface", arguments, card, frames)
+    source = open_model(str(path))
+
+    assert (source.name, source.card) == ("tiles", None)
+    assert source.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert shape_of(source) == (1, 3, 64, 96)
+    assert (source.expects.task, source.expects.labels, source.expects.decoding) == ("defect", labels, decoding)
+    assert (source.expects.color, source.expects.std, source.expects.resize.mode) == ("bgr", (0.25,) * 3, "letterbox")
+    own = own_frames(source)
+    assert own is not None
+    assert [int(frame.min()) for frame in own] == [7, 7]
+    with pytest.raises(OptionError, match="says itself which network it holds: leave --arch out"):
+        open_model(str(path), arch="convnet")
+
+
+def test_a_damaged_trained_file_is_not_taken_for_a_state_dict(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"edgecnn": "{}"})
+    with pytest.raises(ModelError, match=r"tiles\.safetensors: the field 'schema' is missing"):
+        open_model(str(path))
 
 
 @pytest.mark.parametrize(

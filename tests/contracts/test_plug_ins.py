@@ -13,6 +13,7 @@ from edgecnn.ops import op_file
 from edgecnn.profile import load_target, targets
 from edgecnn.recipe import load_recipe, recipes
 from edgecnn.runtime.address import Address
+from edgecnn.train.job import Job
 
 OPS = plugins.discover("edgecnn.ops")
 ENGINES = plugins.discover("edgecnn.runtime.engines")
@@ -20,6 +21,8 @@ OBSERVERS = plugins.discover("edgecnn.quant.observers")
 TASKS = plugins.discover("edgecnn.vision.tasks")
 SOURCES = plugins.discover("edgecnn.runtime.sources")
 SINKS = plugins.discover("edgecnn.runtime.sinks")
+JOBS = plugins.discover("edgecnn.train.jobs")
+LAYOUTS = plugins.discover("edgecnn.train.data.layouts")
 
 
 def test_there_is_something_to_walk_over() -> None:
@@ -28,6 +31,10 @@ def test_there_is_something_to_walk_over() -> None:
     assert {"doctor", "targets"} <= set(command_names())
     assert {"camera", "rtsp", "http", "video", "folder", "conveyor"} <= set(SOURCES)
     assert {"jsonl", "mqtt", "webhook", "modbus", "gpio", "recorder", "prometheus", "video"} <= set(SINKS)
+    assert {"defect", "anomaly", "lane"} <= set(JOBS)
+    assert {"class_folders", "image_masks", "mvtec", "good_pictures", "lane_masks", "tusimple", "culane"} <= set(
+        LAYOUTS
+    )
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -90,6 +97,44 @@ def test_sink(name: str) -> None:
     assert module.__doc__
     assert Address.parse(module.EXAMPLE).scheme.removesuffix("s") == name.removesuffix("s")
     assert list(inspect.signature(module.sink).parameters) == ["address", "context"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_job(name: str) -> None:
+    module = plugins.load("edgecnn.train.jobs", name)
+    wanted = {member for member in vars(Job) if not member.startswith("_")}
+    kinds = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == module.__name__]
+    jobs = [kind for kind in kinds if hasattr(kind, "finish")]
+
+    assert module.__doc__
+    assert list(inspect.signature(module.job).parameters) == ["dataset", "plan", "validation"]
+    assert inspect.signature(module.job).parameters["validation"].default is None
+    # What edgecnn learns, it also decides, and there are folders to learn it from.
+    assert name in TASKS
+    assert [layout for layout in LAYOUTS if name in plugins.load("edgecnn.train.data.layouts", layout).TASKS]
+    assert len(jobs) == 1
+    assert {member for member in wanted if callable(getattr(Job, member))} <= set(dir(jobs[0]))
+    assert hasattr(plugins.load("edgecnn.models", jobs[0].family), "network")
+    assert jobs[0].steps > 0
+    assert jobs[0].rate > 0
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layout(name: str, tmp_path: Path) -> None:
+    module = plugins.load("edgecnn.train.data.layouts", name)
+
+    assert module.__doc__
+    assert module.TASKS
+    assert set(module.TASKS) <= set(JOBS)
+    assert module.LOOKS.strip()
+    assert list(inspect.signature(module.fits).parameters) == ["folder"]
+    assert list(inspect.signature(module.find).parameters) == ["folder", "task", "good"]
+    assert module.fits(tmp_path) is False, "an empty folder has no layout"
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layout_is_documented(name: str, project_root: Path) -> None:
+    assert f"## `{name}`" in (project_root / "docs" / "training-data.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", OBSERVERS)
