@@ -251,9 +251,14 @@ except KeyboardInterrupt:
             time.sleep(0.05)
 
     monkeypatch.setattr(training, "EDGECNN", (sys.executable, "-c", script))
+    # Where the tests were started in the background, SIGINT is ignored here and in all that is started.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        training.run([], log)
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training.run([], log)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
     assert log.read_text().split() == ["ready", "checkpoint"]

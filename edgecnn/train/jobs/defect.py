@@ -1,8 +1,10 @@
 """Inspection with examples of defects: classes of pictures and, where masks were drawn, of pixels, in one network.
 
 Half of a batch is sound; the classes of the other half come equally often, so that a rare one is learned as well. Small
-defects are also moved onto other sound parts. The loss is that of the map (`edgecnn.train.losses`) where the mask is
-known, the cross entropy of the classes, and that of the map's score, from which a map is learned even without masks.
+defects are also moved onto other sound parts, and others are drawn there: what the built-in network knows of defects in
+general is kept, and a few examples need not show all that there can be. The loss is that of the map
+(`edgecnn.train.losses`) where the mask is known, the cross entropy of the classes, and that of the map's score, from
+which a map is learned even without masks.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from edgecnn.models import surface
 from edgecnn.models.model_card import ModelCard
 from edgecnn.train import inspection
 from edgecnn.train.augment import place
-from edgecnn.train.augment.defects import moved
+from edgecnn.train.augment.defects import drawn, moved
 from edgecnn.train.augment.light import SURFACE, Camera
 from edgecnn.train.data import Dataset, load_mask, split
 from edgecnn.train.inspection import Image, Judged
@@ -36,6 +38,9 @@ Indices = npt.NDArray[np.int64]
 STEPS, BATCH, RATE, VALIDATIONS = 3600, 16, 1.5e-3, 8
 WHOLE = 3
 """Every so many batches show whole pictures; pieces are learned from in less than half the time."""
+DRAWN = 0.4
+"""Share of the defective pictures that are sound ones on which a defect was drawn, of no class."""
+NO_CLASS = -1
 MOVED = 0.3
 """Share of the small defects that are moved onto another part."""
 LARGEST_MOVED = 0.05
@@ -92,13 +97,13 @@ class DefectJob:
         """
         rng = np.random.default_rng([self._plan.seed, 1, step])
         in_pieces = step % WHOLE > 0 and any(members.size for members in self._pieces[1:])
-        drawn = [self._example(rng, bool(index % 2), in_pieces) for index in range(self._plan.batch or BATCH)]
-        known = torch.tensor([[float(item.mask is not None)] for item in drawn])
+        items = [self._example(rng, bool(index % 2), in_pieces) for index in range(self._plan.batch or BATCH)]
+        known = torch.tensor([[float(item.mask is not None)] for item in items])
         masks = np.stack(
-            [np.zeros(item.picture.shape[:2], np.uint8) if item.mask is None else item.mask for item in drawn]
+            [np.zeros(item.picture.shape[:2], np.uint8) if item.mask is None else item.mask for item in items]
         )
         covered = functional.avg_pool2d(torch.from_numpy(masks)[:, None].float() / 255.0, 2)
-        return as_input([item.picture for item in drawn]), covered, known, torch.tensor([item.label for item in drawn])
+        return as_input([item.picture for item in items]), covered, known, torch.tensor([item.label for item in items])
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
         """Return the sum of what is said in the module's text."""
@@ -126,16 +131,20 @@ class DefectJob:
 
     def _example(self, rng: np.random.Generator, defective: bool, in_pieces: bool) -> _Example:
         members = self._pieces if in_pieces else self._whole
-        drawn = self._defective(rng, members) if defective else self._sound(rng)
-        shown, mask = self._camera(rng, drawn.picture), drawn.mask
+        item = self._defective(rng, members) if defective else self._sound(rng)
+        shown, mask = self._camera(rng, item.picture), item.mask
         if mask is None:
-            return _Example(shown, None, drawn.label)
+            return _Example(shown, None, item.label)
         if in_pieces:
             shown, mask = place.piece(rng, shown, mask, piece_of(self._size))
         # What lies outside the picture is no defect of it.
-        return _Example(shown, mask, drawn.label if mask.max() >= place.MARKED else 0)
+        return _Example(shown, mask, item.label if mask.max() >= place.MARKED else 0)
 
     def _defective(self, rng: np.random.Generator, members: Sequence[Indices]) -> _Example:
+        if rng.random() < DRAWN:
+            sound = self._sound(rng)
+            made = drawn(rng, sound.picture)
+            return sound if made is None else _Example(*made, NO_CLASS)
         label = int(rng.choice([at for at in range(1, len(members)) if members[at].size]))
         picture, mask = self._pictures[int(rng.choice(members[label]))]
         if mask is None:
@@ -174,11 +183,11 @@ def loss_of(outputs: tuple[Tensor, Tensor], covered: Tensor, known: Tensor, labe
         outputs: Its map (N, 1, H, W) and its classes (N, K).
         covered: How far each pixel of the map is covered by a defect, 0..1, (N, 1, H, W).
         known: 1 where that is known, 0 elsewhere, (N, 1).
-        labels: Classes (N,), 0 for sound parts.
+        labels: Classes (N,), 0 for sound parts, `NO_CLASS` for defects of no class.
     """
     found, classes = (output.float() for output in outputs)
-    presence = inspection.presence_loss(found, (labels > 0).float())
-    named = functional.cross_entropy(classes, labels, label_smoothing=0.02)
+    presence = inspection.presence_loss(found, (labels != 0).float())
+    named = functional.cross_entropy(classes, labels, ignore_index=NO_CLASS, label_smoothing=0.02)
     return map_loss(found, covered, known) + CLASS_WEIGHT * named + PRESENCE_WEIGHT * presence
 
 
