@@ -77,7 +77,7 @@ class LaneCounts:
         except DataError as error:
             self.skipped.append(str(error))
             return None
-        self._sources.append(item.source or UNKNOWN)
+        self._sources.append(item.source or item.kind or UNKNOWN)
         geometry = self._preprocess.geometry(*size)
         if before is not None:
             self._float.add(label, *self._found(*before, geometry))

@@ -55,6 +55,19 @@ def evaluated(bundle: Path, items: list[Labelled], worse_by: int | None = None) 
     return decisions(lane_manifest(), "reference", observer.rows, observer.noise, MODEL, lanes=observer.lanes)
 
 
+def test_a_folder_is_a_source_where_no_table_says_it(tmp_path: Path, data: Path) -> None:
+    (data / "labels.csv").unlink()
+    for number in range(9):
+        for root in ("images", "masks"):
+            place = data / root / "abc"[number // 3]
+            place.mkdir(exist_ok=True)
+            (data / root / f"{number}.png").rename(place / f"{number}.png")
+    lanes = evaluated(write_lane_bundle(tmp_path), find_labelled(data), 0)["lanes"]
+
+    assert lanes is not None
+    assert [(row["name"], row["images"]) for row in lanes["sources"]] == [("a", 3), ("b", 3), ("c", 3)]
+
+
 def test_figures_are_those_of_the_pictures(tmp_path: Path, data: Path) -> None:
     found = evaluated(write_lane_bundle(tmp_path), find_labelled(data), 0)
     lanes = found["lanes"]
