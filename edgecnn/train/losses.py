@@ -11,9 +11,6 @@ POSITIVE = 4.0
 """Weight of a pixel that is meant, against 1 for all others."""
 SMOOTH = 5.0
 """Pixels added to both sides of the overlap, so that a map without a marked pixel has one as well."""
-LARGE = 0.05
-"""Share of a map that may be meant before the map's cross entropy weighs less: one wide area, of which the outline is
-always in doubt, would outweigh all small ones."""
 MARKED = 0.3
 """A map has something to overlap with where a pixel is covered at least so far."""
 
@@ -33,7 +30,6 @@ def map_loss(logits: Tensor, wanted: Tensor, known: Tensor | None = None) -> Ten
     per_map = functional.binary_cross_entropy_with_logits(
         logits, wanted, pos_weight=torch.tensor(POSITIVE, device=logits.device), reduction="none"
     ).mean(dim=(2, 3))
-    per_map = per_map * LARGE / (LARGE + wanted.mean(dim=(2, 3)))
     shown = weight * (wanted.amax(dim=(2, 3)) > MARKED)
     return MAP_WEIGHT * _mean(per_map, weight) + OVERLAP_WEIGHT * _mean(_dice(logits.sigmoid(), wanted), shown)
 

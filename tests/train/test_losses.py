@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edgecnn.train.losses import LARGE, MAP_WEIGHT, OVERLAP_WEIGHT, map_loss
+from edgecnn.train.losses import MAP_WEIGHT, OVERLAP_WEIGHT, map_loss
 
 
 def test_a_blank_map_of_even_odds_costs_the_cross_entropy_alone() -> None:
@@ -27,7 +27,7 @@ def test_the_overlap_is_dice() -> None:
     wanted, said = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     wanted[..., 0, :4], said[..., 0, :] = 1.0, 1.0
     logits = 50.0 * (2 * said - 1)
-    crossed = MAP_WEIGHT * LARGE / (LARGE + 4 / 64) * 4 * 50.0 / 64
+    crossed = MAP_WEIGHT * 4 * 50.0 / 64
 
     torch.testing.assert_close(map_loss(logits, wanted), torch.tensor(crossed + OVERLAP_WEIGHT * (1 - 13 / 17)))
 

@@ -38,7 +38,7 @@ Indices = npt.NDArray[np.int64]
 STEPS, BATCH, RATE, VALIDATIONS = 3600, 16, 1.5e-3, 8
 WHOLE = 3
 """Every so many batches show whole pictures; pieces are learned from in less than half the time."""
-DRAWN = 0.4
+DRAWN = 0.2
 """Share of the defective pictures that are sound ones on which a defect was drawn, of no class."""
 NO_CLASS = -1
 MOVED = 0.3
