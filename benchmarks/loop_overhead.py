@@ -91,10 +91,10 @@ def defect_peer(work: Path) -> Path:
     import onnx_ir as ir
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-    path = work / "defect-static.onnx"
+    source = open_model("defect")
+    path = work / f"defect-{source.digest[:12]}-static.onnx"
     if path.exists():
         return path
-    source = open_model("defect")
     ir.save(source.model, work / "defect.onnx")
     name = str(source.model.graph.inputs[0].name)
 
