@@ -3,6 +3,10 @@
 The encoder and pyramid of `edgecnn.models.surface`, deeper where a picture's layout is seen: which line is the left one
 depends on the whole road. A map of logits at half the input's size tells left dashed, left solid, right dashed and
 right solid. 320 x 192 pixels take 299 million multiplications.
+
+The weights of the built-in ``lane`` come from ``python -m edgecnn.train.built_in lane``: drawn roads alone. On 709
+photographs of eight roads and drives, none of which it has seen, its markings have an F1 of 0.78 at 7 pixels in 640
+(precision 0.91, recall 0.68); a public road segmenter, trained on photographs, has 0.70 to 0.74 on the same frames.
 """
 
 from __future__ import annotations

@@ -4,6 +4,13 @@ An encoder, a pyramid that brings what it saw back to half the input's size, a m
 from the largest responses of the coarsest map and of the pyramid's, so that one small flaw anywhere counts as much as a
 large one. Plain convolutions, ReLU6, Add, MaxPool, Resize to the nearest: all of it has integer kernels on all targets
 and is on the Edge TPU's list. 256 x 256 pixels take 274 million multiplications.
+
+The weights of the built-in ``defect`` come from ``python -m edgecnn.train.built_in defect``: drawn surfaces alone.
+Measured in float on 1000 surfaces that were never learned from: AUROC 0.9998, pixel F1 0.94, 95 % called by their kind;
+at the card's threshold 0.8 % of the defects escape and 0.8 % of the sound ones are rejected. On 507 photographs of
+magnetic tiles, a part it was not made for, it ranks defective above sound with an AUROC of 0.79 (blowholes 0.95, frays
+0.92, breaks 0.82, cracks 0.73, uneven ones 0.58), and rejects 36 % of the sound ones. It is something to start from and
+to try a device with; a part of one's own needs weights trained on it.
 """
 
 from __future__ import annotations
