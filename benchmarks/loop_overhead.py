@@ -39,7 +39,7 @@ from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.sources import Frame
 from edgecnn.vision.frames import list_images
 from edgecnn.vision.read import read_image
-from edgecnn.vision.synthetic.surfaces import calibration_frames
+from edgecnn.vision.synthetic.surfaces import calibration_frames, surfaces
 
 LEFT_OUT, COUNTED = 3, 20
 TARGETS = ("--target", "rpi", "--target", "intel", "--target", "coral")
@@ -237,9 +237,15 @@ def prepare(data: Path, work: Path) -> list[Case]:
     drawn = scripts(defect_peer(work), built_in, 128, 0.5, 0.25, rgb=False)
     real = scripts(peer, ours, lite0.SIZE, lite0.MEAN, lite0.STD, rgb=True)
     return [
-        Case("built-in defect", built_in, drawn, camera_frames(next(calibration_frames(1)))),
+        Case("built-in defect, PASS", built_in, drawn, camera_frames(_surface(defective=False))),
+        Case("built-in defect, REJECT", built_in, drawn, camera_frames(_surface(defective=True))),
         Case("EfficientNet-Lite0", ours, real, camera_frames(photo)),
     ]
+
+
+def _surface(defective: bool) -> np.ndarray:
+    """Return a drawn surface."""
+    return next(item.frame for item in surfaces(100, 0, "calibration") if (item.kind != "good") == defective)
 
 
 def export_built_in(bundle: Path, targets: Sequence[str]) -> Path:

@@ -167,12 +167,8 @@ def _peak(scores: Output, count: int) -> float:
     """Return the mean of the ``count`` largest logits of a map."""
     values = scores.integers.ravel()
     count = min(count, values.size)
-    if values.dtype != np.uint8:
-        largest = np.partition(values, values.size - count)[values.size - count :]
-        return math.fsum(_of_map(scores, largest).tolist()) / count
-    counts = np.bincount(values, minlength=256)[::-1]
-    taken = np.diff(np.minimum(np.cumsum(counts), count), prepend=0)
-    return math.fsum((taken * _of_map(scores, _LEVELS)[::-1]).tolist()) / count
+    largest = np.partition(values, values.size - count)[values.size - count :]
+    return math.fsum(_of_map(scores, largest).tolist()) / count
 
 
 def _of_map(scores: Output, values: Array) -> Float64:
