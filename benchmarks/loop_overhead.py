@@ -7,8 +7,9 @@ Three ways to a verdict take short turns, so that whatever else the machine does
 - bare: bring the frame to the model's size, call the engine, nothing else;
 - loop: ``for seen in model.watch(source)``: health of the picture, decoding, debouncing, figures, hand-over between
   threads;
-- script: what people write: cv2.resize, RGB, float32, normalise, transpose, ``session.run``, softmax. It runs the model
-  as ``quantize_static`` made it from the same float model (on LiteRT our file, to which it quantises its float input).
+- script: what people write: cv2.resize, RGB, float32, normalise, transpose, ``session.run``, softmax; for the built-in
+  model also the outlines of what its map marks. It runs the model as ``quantize_static`` made it from the same float
+  model (on LiteRT our file, to which it quantises its float input).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ LEFT_OUT, COUNTED = 3, 20
 TARGETS = ("--target", "rpi", "--target", "intel", "--target", "coral")
 Step = Callable[[], object]
 Script = Callable[[np.ndarray], object]
+Runner = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,44 @@ def scripts(model: Path, bundle: Path, size: int, mean: float, std: float, rgb: 
     return {
         "onnxruntime": lambda frame: softmax(onnx_runtime(prepared(frame))),
         "openvino": lambda frame: softmax(openvino(prepared(frame))),
-        "litert": lambda frame: softmax(tflite(prepared(frame))),
+        "litert": lambda frame: softmax(tflite(prepared(frame))[0]),
+    }
+
+
+def inspecting(model: Path, bundle: Path, size: int) -> dict[str, Script]:
+    """Return the script a user would write for a model that gives a map and classes, for each engine."""
+    runners = _runners(model, bundle)
+
+    def script(run: Runner) -> Script:
+        def inspect(frame: np.ndarray) -> object:
+            marks, classes = run(normalised(cv2.resize(frame, (size, size)), 0.5, 0.25, rgb=False))
+            shares = 1.0 / (1.0 + np.exp(-marks.squeeze()))
+            outlines, _ = cv2.findContours((shares > 0.68).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+            return softmax(classes.reshape(-1)), [(cv2.boundingRect(line), cv2.contourArea(line)) for line in outlines]
+
+        return inspect
+
+    return {engine: script(run) for engine, run in runners.items()}
+
+
+def _runners(model: Path, bundle: Path) -> dict[str, Runner]:
+    """Return what gives the map and the classes of the network's float input, for each engine."""
+    import openvino
+
+    onnx_runtime = lite0.session(model, 1)
+    name = onnx_runtime.get_inputs()[0].name
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    request = openvino.Core().compile_model(str(model), "CPU", hints).create_infer_request()
+
+    def infer(tensor: np.ndarray) -> list[np.ndarray]:
+        found = request.infer([tensor])
+        return [found[0].copy(), found[1].copy()]
+
+    tflite = _interpreter(bundle / "model.tflite")
+    return {
+        "onnxruntime": lambda tensor: onnx_runtime.run(None, {name: tensor}),
+        "openvino": infer,
+        "litert": lambda tensor: sorted(tflite(tensor), key=np.size, reverse=True),
     }
 
 
@@ -148,21 +187,24 @@ def softmax(values: np.ndarray) -> np.ndarray:
     return powers / powers.sum()
 
 
-def _interpreter(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _interpreter(path: Path) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
-    entry, leave = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    entry, leaves = interpreter.get_input_details()[0], interpreter.get_output_details()
 
-    def run(tensor: np.ndarray) -> np.ndarray:
+    def run(tensor: np.ndarray) -> list[np.ndarray]:
         scale, zero = entry["quantization"]
         real = tensor.transpose(0, 2, 3, 1)
         limits, integers = np.iinfo(entry["dtype"]), np.round(real / scale) + zero
         interpreter.set_tensor(entry["index"], np.clip(integers, limits.min, limits.max).astype(entry["dtype"]))
         interpreter.invoke()
-        scale, zero = leave["quantization"]
-        return (interpreter.get_tensor(leave["index"]).astype(np.float32) - zero) * scale
+        found = []
+        for leave in leaves:
+            scale, zero = leave["quantization"]
+            found.append((interpreter.get_tensor(leave["index"]).astype(np.float32) - zero) * scale)
+        return found
 
     return run
 
@@ -234,7 +276,7 @@ def prepare(data: Path, work: Path) -> list[Case]:
         efficientnet.quantise_peer(data, work)
     export_built_in(built_in, TARGETS)
     photo = read_image(list_images(data / "imagenet" / "calibration")[0])
-    drawn = scripts(defect_peer(work), built_in, 128, 0.5, 0.25, rgb=False)
+    drawn = inspecting(defect_peer(work), built_in, 128)
     real = scripts(peer, ours, lite0.SIZE, lite0.MEAN, lite0.STD, rgb=True)
     return [
         Case("built-in defect, PASS", built_in, drawn, camera_frames(_surface(defective=False))),
