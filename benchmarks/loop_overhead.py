@@ -129,13 +129,13 @@ def cropped(frame: np.ndarray, size: int) -> np.ndarray:
     return resized[top : top + size, left : left + size]
 
 
-def scripts(model: Path, bundle: Path, size: int, mean: float, std: float, rgb: bool) -> dict[str, Script]:
+def scripts(model: Path, bundle: Path, size: int, mean: float, std: float) -> dict[str, Script]:
     """Return the script a user would write, for each engine; it prepares frames as the bundle does."""
     onnx_runtime, openvino = judge.onnx_runtime(model, 1), judge.openvino(model, 1)
     tflite = _interpreter(bundle / "model.tflite")
 
     def prepared(frame: np.ndarray) -> np.ndarray:
-        return normalised(cropped(frame, size) if rgb else cv2.resize(frame, (size, size)), mean, std, rgb)
+        return normalised(cropped(frame, size), mean, std, rgb=True)
 
     return {
         "onnxruntime": lambda frame: softmax(onnx_runtime(prepared(frame))),
@@ -277,7 +277,7 @@ def prepare(data: Path, work: Path) -> list[Case]:
     export_built_in(built_in, TARGETS)
     photo = read_image(list_images(data / "imagenet" / "calibration")[0])
     drawn = inspecting(defect_peer(work), built_in, 128)
-    real = scripts(peer, ours, lite0.SIZE, lite0.MEAN, lite0.STD, rgb=True)
+    real = scripts(peer, ours, lite0.SIZE, lite0.MEAN, lite0.STD)
     return [
         Case("built-in defect, PASS", built_in, drawn, camera_frames(_surface(defective=False))),
         Case("built-in defect, REJECT", built_in, drawn, camera_frames(_surface(defective=True))),

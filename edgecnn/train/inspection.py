@@ -25,8 +25,8 @@ Values = npt.NDArray[np.float64]
 
 PEAK_SHARE = 1 / 1000
 """Share of a map's pixels whose mean is its score: one pixel alone may be noise, many are more than a small defect."""
-LEVELS = np.linspace(0.02, 0.98, 49)
-"""Pixel thresholds that are tried."""
+LOWEST, HIGHEST = 0.02, 0.98
+"""What a pixel threshold may be."""
 CHUNK = 16
 
 
@@ -114,7 +114,7 @@ class Pixels:
         if not self._defective.any():
             return 0.0, 0.5
         value, level = best_f1(Counts(self._good, self._defective))
-        return value, float(np.clip((level - 0.5) / 255.0, LEVELS[0], LEVELS[-1]))
+        return value, float(np.clip((level - 0.5) / 255.0, LOWEST, HIGHEST))
 
 
 def separating(good: Sequence[float], defective: Sequence[float]) -> float:

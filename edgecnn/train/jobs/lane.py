@@ -20,7 +20,7 @@ from torch.nn import functional
 from edgecnn.manifest import OutputContract
 from edgecnn.models import lane
 from edgecnn.models.model_card import ModelCard
-from edgecnn.runtime.evaluation.markings import Matches, label_points, match, pooled
+from edgecnn.runtime.evaluation.markings import LABELS, Matches, label_points, match, pooled
 from edgecnn.tensor import QuantParams, TensorSpec
 from edgecnn.train.augment import road
 from edgecnn.train.augment.light import ROAD, Camera
@@ -42,8 +42,6 @@ DRAWN, ROADS, VIEWS = 0.25, 48, 6
 """Share of drawn roads in a batch, how many there are, and pictures of each."""
 KEPT = 2
 """Pictures are kept so many times as large as the network sees them: augmentation zooms in."""
-SIDES = ((1, 2, 5), (3, 4, 6))
-"""Values of a lane mask by side: dashed, solid, of unknown kind."""
 KIND_WEIGHT = 0.1
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 """Probabilities from which a pixel shows a marking that are tried."""
@@ -132,7 +130,7 @@ class LaneJob:
         pairs = [self._example(rng) for _ in range(self._plan.batch or BATCH)]
         masks = torch.from_numpy(np.stack([mask for _, mask in pairs]))
         markings = torch.stack([masks == value for value in range(1, len(CLASSES))], dim=1)
-        sides = torch.stack([torch.isin(masks, torch.tensor(values)) for values in SIDES], dim=1)
+        sides = torch.stack([torch.isin(masks, torch.tensor(values)) for values in LABELS.values()], dim=1)
         covered = (functional.avg_pool2d(shown.float(), 2) for shown in (markings, sides))
         return (as_input([picture for picture, _ in pairs]), *covered)
 
@@ -225,7 +223,7 @@ def _kinds(seen: evidence.Evidence, mask: Image) -> tuple[int, int]:
     """Return at how many markings dashed or solid was told rightly, of how many where it is known."""
     right = total = 0
     scale = mask.shape[0] / seen.x.shape[1]
-    for side, (dashed, solid, _) in enumerate(SIDES):
+    for side, (dashed, solid, _) in enumerate(LABELS.values()):
         rows = np.flatnonzero(seen.seen[side])
         columns = np.clip((seen.x[side][rows] * scale).astype(int), 0, mask.shape[1] - 1)
         labels = mask[(rows * scale).astype(int), columns]
