@@ -60,6 +60,9 @@ def command(
     false_rejects: Annotated[
         float, typer.Option(help="For anomaly: share of good parts that may be rejected; sets the threshold.")
     ] = 0.01,
+    turns: Annotated[
+        bool, typer.Option("--turns", help="Parts lie any way up under the camera: learn from quarter turns as well.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads that learn; default: all processors.")] = None,
     resume: Annotated[
@@ -90,6 +93,7 @@ def command(
             threads=threads or len(os.sched_getaffinity(0)),
             backbone=backbone,
             false_rejects=false_rejects,
+            turns=turns,
         )
         mode = {None: "auto", True: "resume", False: "fresh"}[resume]
         request = Request(

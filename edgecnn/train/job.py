@@ -2,10 +2,10 @@
 
 The file ``edgecnn/train/jobs/<task>.py`` is the task ``edgecnn train --task <task>``. It defines::
 
-    def job(dataset: Dataset, plan: Plan, validation: Dataset | None = None) -> Job
+    def job(training: Dataset, validation: Dataset, plan: Plan) -> Job
 
-Without ``validation`` it splits ``plan.share`` of ``dataset`` off itself. It seeds torch with ``plan.seed`` before it
-builds its network, which is one of a family that `edgecnn.models.trained` can read again.
+It seeds torch with ``plan.seed`` before it builds its network, which is one of a family that `edgecnn.models.trained`
+can read again.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Plan:
         average: Decay of the moving average of the weights a step, in 0 .. 1; 0 for none.
         backbone: File of weights to begin from; None for what the built-in network of the task has learned.
         false_rejects: Share of sound parts that may be rejected, above 0 and below 1; for anomalies.
+        turns: Whether parts lie any way up under the camera, and quarter turns of them are learned from as well.
 
     Raises:
         OptionError: On values out of range.
@@ -60,6 +61,7 @@ class Plan:
     average: float = 0.0
     backbone: Path | None = None
     false_rejects: float = 0.01
+    turns: bool = False
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, MOST_SEED)

@@ -109,12 +109,9 @@ def run(
     _check_output(request)
     dataset = _read(request, request.data, checking, warn)
     held_out = None if request.validation is None else _read(request, request.validation, checking, warn)
-    if held_out is not None:
-        from edgecnn.train.data import without_copies
-
-        dataset = without_copies(dataset, held_out)
+    training, validation = _parts(dataset, held_out, request.plan)
     with devices.repeatable(request.plan.threads):
-        job = cast("Job", module.job(dataset, request.plan, held_out))
+        job = cast("Job", module.job(training, validation, request.plan))
         check_network(request.output, job.family, job.arguments)
         store = Store(request.folder, _identity(request, job, dataset, held_out))
         state = train(job, request.plan, store, device, watch, stop)
@@ -159,6 +156,15 @@ def _read(request: Request, folder: Path, checking: Checking, warn: Callable[[st
     return dataset
 
 
+def _parts(dataset: Dataset, held_out: Dataset | None, plan: Plan) -> tuple[Dataset, Dataset]:
+    """Return what to learn from and what to validate on."""
+    from edgecnn.train.data import split, without_copies
+
+    if held_out is None:
+        return split(dataset, plan.share, plan.seed)
+    return without_copies(dataset, held_out), held_out
+
+
 def _identity(request: Request, job: Job, dataset: Dataset, held_out: Dataset | None) -> dict[str, Any]:
     """Return what a checkpoint must agree in to be gone on with; on a machine with other threads it may."""
     plan = request.plan
@@ -177,6 +183,7 @@ def _identity(request: Request, job: Job, dataset: Dataset, held_out: Dataset | 
         "share of validation data": plan.share,
         "share of false rejects": plan.false_rejects,
         "average": plan.average,
+        "turns": plan.turns,
         "backbone": None if plan.backbone is None else _file_digest(plan.backbone),
         "network": f"{job.family} {sorted(job.arguments.items())}",
     }

@@ -93,10 +93,11 @@ def generated(plan: Plan) -> TinyJob:
     return TinyJob(*pictures(), plan)
 
 
-def job(dataset: Dataset, plan: Plan, validation: Dataset | None = None) -> TinyJob:
+def job(training: Dataset, validation: Dataset, plan: Plan) -> TinyJob:
     """Return the job on a data set."""
-    frames = np.stack([load_image(sample) for sample in dataset.samples])
-    labels = np.array([int(sample.label != LABELS[0]) for sample in dataset.samples])
+    samples = (*training.samples, *validation.samples)
+    frames = np.stack([load_image(sample) for sample in samples])
+    labels = np.array([int(sample.label != LABELS[0]) for sample in samples])
     return TinyJob(frames, labels, plan)
 
 

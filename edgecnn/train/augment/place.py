@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
-Matrix = npt.NDArray[np.float64]
 
 STRETCH = (-0.25, 0.35)
 """Logarithm of the smallest and largest stretch of a surface, per axis."""
@@ -19,14 +18,14 @@ TURN = 15.0
 """Most that a surface is turned beside quarter turns, in degrees."""
 
 
-def surface(rng: np.random.Generator, picture: Image, mask: Image, turns: bool = True) -> tuple[Image, Image]:
-    """Turn, mirror, stretch and move a surface and its mask.
+def surface(rng: np.random.Generator, picture: Image, mask: Image, turns: bool = False) -> tuple[Image, Image]:
+    """Mirror, turn a little, stretch and move a surface and its mask.
 
     Args:
         rng: Source of randomness.
         picture: uint8 (H, W, 3).
         mask: uint8 (H, W), 0..255.
-        turns: Whether quarter turns and mirror images may be seen as well.
+        turns: Whether quarter turns may be seen as well: most parts lie the same way under their camera.
 
     Returns:
         New ones of the same size; what lies outside is mirrored in.
@@ -36,8 +35,9 @@ def surface(rng: np.random.Generator, picture: Image, mask: Image, turns: bool =
     stretch = np.exp(rng.uniform(*STRETCH, 2))
     turn = np.deg2rad(rng.uniform(-TURN, TURN)) if rng.random() < 0.5 else 0.0
     matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * stretch[:, None]
-    if turns:
-        matrix = matrix @ _quarter(rng, width / height)
+    matrix = matrix @ np.diag(rng.choice([-1.0, 1.0], 2))
+    if turns and rng.random() < 0.5:
+        matrix = matrix @ np.array([[0.0, width / height], [height / width, 0.0]])
     room = np.maximum(0.03, stretch - 1.0) * middle
     place = middle - matrix @ middle + rng.uniform(-1.0, 1.0, 2) * room
     whole = np.column_stack([matrix, place])
@@ -66,11 +66,3 @@ def piece(rng: np.random.Generator, picture: Image, mask: Image, size: tuple[int
         corner = np.clip(place - rng.integers(size), 0, room)
     rows, columns = (slice(int(start), int(start) + side) for start, side in zip(corner, size, strict=True))
     return picture[rows, columns], mask[rows, columns]
-
-
-def _quarter(rng: np.random.Generator, aspect: float) -> Matrix:
-    """Return one of the eight symmetries of a square, for a picture ``aspect`` times as wide as high."""
-    flips = np.diag(rng.choice([-1.0, 1.0], 2))
-    if rng.random() < 0.5:
-        return flips
-    return np.asarray(flips @ np.array([[0.0, aspect], [1.0 / aspect, 0.0]]))

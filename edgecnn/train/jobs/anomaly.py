@@ -21,7 +21,7 @@ from edgecnn.train import inspection
 from edgecnn.train.augment import place
 from edgecnn.train.augment.defects import drawn, foreign
 from edgecnn.train.augment.light import SURFACE, Camera
-from edgecnn.train.data import Dataset, load_mask, split
+from edgecnn.train.data import Dataset, load_mask
 from edgecnn.train.data.samples import GOOD
 from edgecnn.train.inspection import Image
 from edgecnn.train.job import Plan, Validation
@@ -43,15 +43,12 @@ _VALIDATION = 2
 """Changed pictures per sound one that the weights are chosen by."""
 
 
-def job(dataset: Dataset, plan: Plan, validation: Dataset | None = None) -> AnomalyJob:
+def job(training: Dataset, validation: Dataset, plan: Plan) -> AnomalyJob:
     """Make the job; see `edgecnn.train.job`.
 
     Raises:
         DataError: If there are too few sound parts.
     """
-    training = dataset
-    if validation is None:
-        training, validation = split(dataset, plan.share, plan.seed)
     return AnomalyJob(training, validation, plan)
 
 
@@ -113,7 +110,8 @@ class AnomalyJob:
 
     def _example(self, rng: np.random.Generator, changed: bool, in_pieces: bool) -> tuple[Image, Image]:
         blank = np.zeros(self._size, np.uint8)
-        picture, mask = place.surface(rng, self._pictures[int(rng.integers(len(self._pictures)))][0], blank)
+        picture = self._pictures[int(rng.integers(len(self._pictures)))][0]
+        picture, mask = place.surface(rng, picture, blank, self._plan.turns)
         if changed:
             picture, mask = self._changed(rng, picture, self._pictures)
         shown = self._camera(rng, picture)

@@ -25,7 +25,7 @@ from edgecnn.train import inspection
 from edgecnn.train.augment import place
 from edgecnn.train.augment.defects import drawn, moved
 from edgecnn.train.augment.light import SURFACE, Camera
-from edgecnn.train.data import Dataset, load_mask, split
+from edgecnn.train.data import Dataset, load_mask
 from edgecnn.train.inspection import Image, Judged
 from edgecnn.train.job import Confusion, Plan, Validation
 from edgecnn.train.losses import map_loss
@@ -48,15 +48,12 @@ LARGEST_MOVED = 0.05
 CLASS_WEIGHT = PRESENCE_WEIGHT = 0.5
 
 
-def job(dataset: Dataset, plan: Plan, validation: Dataset | None = None) -> DefectJob:
+def job(training: Dataset, validation: Dataset, plan: Plan) -> DefectJob:
     """Make the job; see `edgecnn.train.job`.
 
     Raises:
         DataError: If there is no sound part, or no defective one, to learn from.
     """
-    training = dataset
-    if validation is None:
-        training, validation = split(dataset, plan.share, plan.seed)
     return DefectJob(training, validation, plan)
 
 
@@ -148,16 +145,19 @@ class DefectJob:
         label = int(rng.choice([at for at in range(1, len(members)) if members[at].size]))
         picture, mask = self._pictures[int(rng.choice(members[label]))]
         if mask is None:
-            return _Example(place.surface(rng, picture, np.zeros(self._size, np.uint8))[0], None, label)
-        shown, placed = place.surface(rng, picture, mask)
+            return _Example(self._placed(rng, picture)[0], None, label)
+        shown, placed = self._placed(rng, picture, mask)
         if np.count_nonzero(mask) < LARGEST_MOVED * mask.size and rng.random() < MOVED:
             shown, placed = moved(self._sound(rng).picture, shown, placed)
         return _Example(shown, placed, label)
 
     def _sound(self, rng: np.random.Generator) -> _Example:
-        blank = np.zeros(self._size, np.uint8)
         picture, _ = self._pictures[int(rng.choice(self._whole[0]))]
-        return _Example(place.surface(rng, picture, blank)[0], blank, 0)
+        return _Example(self._placed(rng, picture)[0], np.zeros(self._size, np.uint8), 0)
+
+    def _placed(self, rng: np.random.Generator, picture: Image, mask: Image | None = None) -> tuple[Image, Image]:
+        blank = np.zeros(self._size, np.uint8)
+        return place.surface(rng, picture, blank if mask is None else mask, self._plan.turns)
 
     def _judged_held_out(self) -> tuple[list[Judged], inspection.Pixels]:
         pixels, found = inspection.Pixels(), []

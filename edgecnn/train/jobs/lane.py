@@ -24,7 +24,7 @@ from edgecnn.runtime.evaluation.markings import LABELS, Matches, label_points, m
 from edgecnn.tensor import QuantParams, TensorSpec
 from edgecnn.train.augment import road
 from edgecnn.train.augment.light import ROAD, Camera
-from edgecnn.train.data import Dataset, load_lanes, split
+from edgecnn.train.data import Dataset, load_lanes
 from edgecnn.train.job import Plan, Validation
 from edgecnn.train.losses import map_loss
 from edgecnn.train.pictures import MEAN, STD, Image, Pictures, as_input, evenly
@@ -50,11 +50,8 @@ _GRID = QuantParams((1 / 8,), 128)
 """The grid on which float's maps are read by the device's own code: logits of -16 .. 15.9."""
 
 
-def job(dataset: Dataset, plan: Plan, validation: Dataset | None = None) -> LaneJob:
+def job(training: Dataset, validation: Dataset, plan: Plan) -> LaneJob:
     """Make the job; see `edgecnn.train.job`."""
-    training = dataset
-    if validation is None:
-        training, validation = split(dataset, plan.share, plan.seed)
     size = plan.size or SIZE
     torch.manual_seed(plan.seed)
     network = warm(lane.network(*size), plan.backbone, BUILT_IN)

@@ -33,6 +33,24 @@ def test_surfaces_differ_from_seed_to_seed_and_not_from_time_to_time() -> None:
     assert seen[0] == seen[1] != seen[2]
 
 
+def test_parts_lie_the_same_way_unless_told_otherwise() -> None:
+    mask = np.zeros((96, 96), np.uint8)
+    mask[44:52, 20:60] = 255
+    picture = np.repeat(mask[..., None], 3, axis=2)
+
+    def seen(turns: bool) -> list[tuple[bool, bool]]:
+        """Return whether the bar stands upright, and whether its middle is left of the picture's."""
+        found = []
+        for seed in range(40):
+            rows, columns = np.nonzero(place.surface(np.random.default_rng(seed), picture, mask, turns)[1])
+            found.append((bool(np.ptp(rows) > np.ptp(columns)), bool(columns.mean() < 48)))
+        return found
+
+    assert {upright for upright, _ in seen(turns=False)} == {False}
+    assert {left for _, left in seen(turns=False)} == {False, True}
+    assert {upright for upright, _ in seen(turns=True)} == {False, True}
+
+
 def test_pieces_mostly_show_the_defect() -> None:
     picture, mask = spot(256, 256)
     pieces = [place.piece(np.random.default_rng(seed), picture, mask, (96, 96)) for seed in range(100)]

@@ -9,21 +9,27 @@ import pytest
 import torch
 
 from edgecnn.errors import DataError
+from edgecnn.train.data import Dataset, split
 from edgecnn.train.job import Plan
 from edgecnn.train.jobs import anomaly, defect
 from tests.train.jobs.folders import inspected
 
-PLAN = Plan(size=(64, 64), batch=8, share=0.4)
+PLAN = Plan(size=(64, 64), batch=8)
+
+
+def parts(data: Dataset) -> tuple[Dataset, Dataset]:
+    """Return what to learn from, and what to validate on."""
+    return split(data, 0.4, PLAN.seed)
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> defect.DefectJob:
-    return defect.job(inspected(tmp_path_factory.mktemp("defect")), PLAN)
+    return defect.job(*parts(inspected(tmp_path_factory.mktemp("defect"))), PLAN)
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> anomaly.AnomalyJob:
-    return anomaly.job(inspected(tmp_path_factory.mktemp("anomaly"), "anomaly"), PLAN)
+    return anomaly.job(*parts(inspected(tmp_path_factory.mktemp("anomaly"), "anomaly")), PLAN)
 
 
 def test_a_batch_depends_on_the_step_alone(examples: defect.DefectJob, sound: anomaly.AnomalyJob) -> None:
@@ -80,7 +86,7 @@ def test_learning_lowers_the_loss_and_thresholds_travel_in_the_card(examples: de
 
 
 def test_without_masks_classes_and_the_map_are_learned_from_labels(tmp_path: Path) -> None:
-    job = defect.job(inspected(tmp_path, masks=False), PLAN)
+    job = defect.job(*parts(inspected(tmp_path, masks=False)), PLAN)
     _, _, known, labels = job.batch(1)
     loss = job.loss(job.batch(1))
 
@@ -92,7 +98,7 @@ def test_nothing_to_tell_apart_is_refused(tmp_path: Path) -> None:
     data = inspected(tmp_path)
     sound = data.with_samples(item for item in data.samples if item.label == "good")
     with pytest.raises(DataError, match="sound parts and defective ones are needed"):
-        defect.job(sound, PLAN, data)
+        defect.job(sound, data, PLAN)
 
 
 def test_anomalies_are_learned_from_sound_parts_alone(sound: anomaly.AnomalyJob) -> None:
@@ -121,4 +127,4 @@ def test_the_threshold_keeps_to_the_wanted_false_rejects(sound: anomaly.AnomalyJ
 def test_no_sound_part_is_refused(tmp_path: Path) -> None:
     data = inspected(tmp_path, "anomaly")
     with pytest.raises(DataError, match="sound parts are needed"):
-        anomaly.job(data.with_samples(item for item in data.samples if item.label != "good"), PLAN, data)
+        anomaly.job(data.with_samples(item for item in data.samples if item.label != "good"), data, PLAN)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from edgecnn.train.data import split
 from edgecnn.train.job import Plan
 from edgecnn.train.jobs import lane
 from tests.train.jobs.folders import roads
 
-PLAN = Plan(size=(96, 160), batch=6, share=0.34)
+PLAN = Plan(size=(96, 160), batch=6)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> lane.LaneJob:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lane, "ROADS", 2)
         patch.setattr(lane, "VIEWS", 2)
-        return lane.job(roads(tmp_path_factory.mktemp("lane") / "data"), PLAN)
+        data = roads(tmp_path_factory.mktemp("lane") / "data")
+        return lane.job(*split(data, 0.34, PLAN.seed), PLAN)
 
 
 def test_a_batch_depends_on_the_step_alone(job: lane.LaneJob) -> None:
