@@ -68,6 +68,10 @@ def command(
     input_shape: Annotated[str | None, typer.Option(help="Shape of the model's input, e.g. 1,3,224,224.")] = None,
     arch: Annotated[str | None, typer.Option(help="For a state dict: file.py:factory, or a built-in's name.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file with one class name a line.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="For inspection: score from which a part is rejected, in place of the model's own."),
+    ] = None,
     good: Annotated[
         list[str] | None,
         typer.Option(help="For inspection: a folder below --eval that holds good parts, all others hold defects."),
@@ -91,6 +95,7 @@ def command(
 
         source = open_model(model, _integers(input_shape, "--input-shape"), arch)
         expects = _expectation(source, mean, std, color, _resize(resize, overlap), labels)
+        expects = expects if threshold is None else expects.with_threshold(threshold)
         folder = output or Path("-".join([source.name, *dict.fromkeys(target)]))
         frames = _calibration(source, calibrate)
         request = Request(

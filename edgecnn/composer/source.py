@@ -51,6 +51,21 @@ class Expectation:
     thresholds: dict[str, float] = field(default_factory=dict)
     decoding: dict[str, Scalar] = field(default_factory=dict)
 
+    def with_threshold(self, value: float) -> Expectation:
+        """Return it with another score from which a part is rejected.
+
+        Raises:
+            OptionError: If it is not between 0 and 1, or there is no single threshold to replace.
+        """
+        if not 0 < value < 1:
+            raise OptionError(f"a threshold must be a score between 0 and 1, got {value:g}.")
+        if "threshold" in self.decoding:
+            return replace(self, decoding={**self.decoding, "threshold": value})
+        if len(self.thresholds) == 1:
+            return replace(self, thresholds=dict.fromkeys(self.thresholds, value))
+        named = f"one for each of {', '.join(self.thresholds)}" if self.thresholds else "none: it rejects nothing"
+        raise OptionError(f"only the one threshold of an inspection can be set; this model has {named}.")
+
 
 @dataclass(frozen=True)
 class Source:

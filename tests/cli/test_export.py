@@ -206,11 +206,18 @@ def test_dynamic_dimensions_need_a_shape(export: Export, tmp_path: Path) -> None
         (["--color", "cmyk"], ["unknown color 'cmyk'", "bgr, gray, rgb"]),
         (["--color", "gray"], ["color is 'gray'", "3 channel(s)"]),
         (["--resize", "squash"], ["--resize must be one of stretch, letterbox, crop, tile; got 'squash'"]),
+        (["--threshold", "0.5"], ["only the one threshold of an inspection can be set", "rejects nothing"]),
         (["--labels", "no/such/file"], ["--labels", "one class name a line"]),
     ],
 )
 def test_options_that_are_not_allowed(export: Export, model: Path, options: list[str], says: list[str]) -> None:
     refused(export(model, *options), 2, *says)
+
+
+def test_a_bundle_with_another_threshold(export: Export, tmp_path: Path) -> None:
+    assert export("defect", "--threshold", "0.7")[0] == 0
+    with Bundle.open(tmp_path / "out" / "bundle") as bundle:
+        assert bundle.manifest.threshold == 0.7
 
 
 def test_a_target_must_be_named(model: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from edgecnn import models
 from edgecnn.composer import open_model
-from edgecnn.composer.source import own_frames
+from edgecnn.composer.source import Expectation, own_frames
 from edgecnn.errors import ModelError, OptionError
 from edgecnn.models import surface
 from edgecnn.models.model_card import ModelCard
@@ -147,3 +147,25 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         open_model(str(tmp_path / "a.pth"))
     body = [helper.make_node("Softplus", ["conv"], ["end"])]
     open_model(str(onnx_files.write(tmp_path / "a.onnx", body, end="end")))  # what can be lowered is seen later
+
+
+def test_the_threshold_of_an_inspection_can_be_set() -> None:
+    trained = Expectation(decoding={"threshold": 0.5, "peak_pixels": 4})
+    carded = Expectation(thresholds={"dent": 0.5})
+
+    assert trained.with_threshold(0.7) == Expectation(decoding={"threshold": 0.7, "peak_pixels": 4})
+    assert carded.with_threshold(0.7) == Expectation(thresholds={"dent": 0.7})
+
+
+@pytest.mark.parametrize(
+    ("expects", "value", "says"),
+    [
+        (Expectation(decoding={"threshold": 0.5}), 1.0, "between 0 and 1, got 1"),
+        (Expectation(decoding={"threshold": 0.5}), float("nan"), "between 0 and 1, got nan"),
+        (Expectation(thresholds={"dent": 0.5, "pit": 0.4}), 0.5, "one for each of dent, pit"),
+        (Expectation(task="segment"), 0.5, "this model has none: it rejects nothing"),
+    ],
+)
+def test_thresholds_that_cannot_be_set(expects: Expectation, value: float, says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        expects.with_threshold(value)
