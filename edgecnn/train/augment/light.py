@@ -36,8 +36,8 @@ class Light:
     noise: float
 
 
-SURFACE = Light(gamma=1.4, contrast=1.4, brightness=30, tint=0, blur=1.0, noise=6)
-"""Under a lamp that ages, a lens that gathers dust."""
+SURFACE = Light(gamma=1.2, contrast=1.2, brightness=18, tint=0, blur=0.7, noise=4)
+"""Under a lamp that ages, a lens that gathers dust. Twice as much hides fine defects: see docs/decisions.md."""
 ROAD = Light(gamma=1.6, contrast=1.5, brightness=40, tint=10, blur=1.5, noise=10)
 """Sun, rain, dusk."""
 

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
 
-STRETCH = (-0.25, 0.35)
+STRETCH = (-0.12, 0.18)
 """Logarithm of the smallest and largest stretch of a surface, per axis."""
 MARKED = 96
 """What a pixel of a mask must reach, of 255, to count as marked."""
 AROUND = 0.8
 """Share of the pieces of pictures with a defect that are cut out around a place of it."""
-TURN = 15.0
+TURN = 8.0
 """Most that a surface is turned beside quarter turns, in degrees."""
 
 

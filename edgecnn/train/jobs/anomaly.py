@@ -30,7 +30,7 @@ from edgecnn.train.pictures import Pictures, as_input
 from edgecnn.train.surfaces import BUILT_IN, SIZE, calibration, card, piece_of
 from edgecnn.train.warm import warm
 
-STEPS, BATCH, RATE, VALIDATIONS = 2400, 16, 1e-3, 8
+STEPS, BATCH, RATE, VALIDATIONS = 3600, 16, 1e-3, 8
 WHOLE = 3
 """Every so many batches show whole pictures; pieces are learned from in less than half the time."""
 FOREIGN = 0.5
