@@ -20,6 +20,7 @@ because exp() differs between processors in the last bits.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -30,7 +31,7 @@ import numpy.typing as npt
 
 from edgecnn.errors import DataError
 from edgecnn.fields import Scalar
-from edgecnn.manifest import Manifest
+from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.vision.results import Array, Decision, Output, Points, Region, Scores, Verdict
 from edgecnn.vision.tasks.classify import label_names
 
@@ -143,23 +144,38 @@ def _scores(manifest: Manifest, kinds: _Kinds | None, score: float) -> tuple[tup
 
 
 def _kinds(vector: Output) -> _Kinds:
-    rows = _logits(vector, vector.real.astype(np.float64))
-    if rows.shape[1] == 1:
-        best = int(np.argmax(rows))
-        return _Kinds(float(rows[best, 0]), _softmax(np.array([0.0, rows[best, 0]]))[1:])
-    others = rows[:, 1:]
-    highest = others.max(axis=1)
-    together = highest + np.log(np.exp(others - highest[:, None]).sum(axis=1)) - rows[:, 0]
-    best = int(np.argmax(together))
-    return _Kinds(float(together[best]), _softmax(rows[best]))
+    rows = _logits(vector, vector.integers).tolist()
+    together = [row[0] if len(row) == 1 else _together(row[1:]) - row[0] for row in rows]
+    best = together.index(max(together))
+    row = rows[best]
+    return _Kinds(together[best], _softmax(np.array(row)) if len(row) > 1 else np.array([_sigmoid(row[0])]))
 
 
-def _logits(output: Output, values: Float64) -> Float64:
-    """Return values of an output as logits; of several probabilities their logarithms, which are logits as well."""
-    if output.contract.meaning != "probabilities":
+def _together(logits: Sequence[float]) -> float:
+    """Return the logarithm of the sum of exp()."""
+    highest = max(logits)
+    return highest + math.log(math.fsum(math.exp(logit - highest) for logit in logits))
+
+
+def _logits(output: Output, values: Array) -> Float64:
+    """Return logits of values that an output's ``integers`` hold; where they are no integers, they are real values."""
+    if values.dtype == np.uint8:
+        return np.asarray(_table(output.contract)[values], np.float64)
+    return _as_logits(output.contract, replace(output, integers=values).real.astype(np.float64))
+
+
+@functools.cache
+def _table(contract: OutputContract) -> Float64:
+    """Return the logit of each of the integers 0..255."""
+    return _as_logits(contract, Output(contract, _LEVELS).real.astype(np.float64))
+
+
+def _as_logits(contract: OutputContract, values: Float64) -> Float64:
+    """Return real values of an output as logits; of several probabilities their logarithms, logits as well."""
+    if contract.meaning != "probabilities":
         return values
     kept = np.clip(values, _FAINTEST, 1 - _FAINTEST)
-    is_single = output.contract.tensor.shape[-1] == 1
+    is_single = contract.tensor.shape[-1] == 1
     return np.asarray(np.log(kept) - np.log1p(-kept) if is_single else np.log(kept))
 
 
@@ -168,20 +184,25 @@ def _peak(scores: Output, count: int) -> float:
     values = scores.integers.ravel()
     count = min(count, values.size)
     largest = np.partition(values, values.size - count)[values.size - count :]
-    return math.fsum(_of_map(scores, largest).tolist()) / count
-
-
-def _of_map(scores: Output, values: Array) -> Float64:
-    """Return the logits of values that a map's ``integers`` hold; where they are no integers, they are real values."""
-    return _logits(scores, replace(scores, integers=values).real.astype(np.float64))
+    return math.fsum(_logits(scores, largest).tolist()) / count
 
 
 def mask_of(scores: Output, pixel_threshold: float) -> Mask:
     """Return where a map's probability reaches the threshold: uint8 (H, W), 1 for defective."""
-    values, limit = scores.integers[0, :, :, 0], math.log(pixel_threshold) - math.log1p(-pixel_threshold)
-    if values.dtype != np.uint8:
-        return (_of_map(scores, values) >= limit).astype(np.uint8)
-    return np.asarray(values >= np.searchsorted(_of_map(scores, _LEVELS), limit), np.uint8)
+    values = scores.integers[0, :, :, 0]
+    if values.dtype == np.uint8:
+        return np.greater_equal(values, _level(scores.contract, pixel_threshold)).view(np.uint8)
+    return np.greater_equal(_logits(scores, values), _limit(pixel_threshold)).view(np.uint8)
+
+
+@functools.cache
+def _level(contract: OutputContract, probability: float) -> int:
+    """Return the lowest integer that stands for the probability or more; 256 where none does."""
+    return int(np.searchsorted(_table(contract), _limit(probability)))
+
+
+def _limit(probability: float) -> float:
+    return math.log(probability) - math.log1p(-probability)
 
 
 # Regions
@@ -207,7 +228,7 @@ def regions(mask: Mask, scores: Output, label: str, size: tuple[int, int], small
     height, width = scores.contract.tensor.shape[1:3]
     cell = np.array([size[1] / width, size[0] / height])
     areas = stats[:, cv2.CC_STAT_AREA] * cell.prod()
-    peaks = _of_map(scores, _peaks(places, scores.integers[0, :, :, 0], count))
+    peaks = _logits(scores, _peaks(places, scores.integers[0, :, :, 0], count))
     order = np.lexsort((np.arange(count), -areas, -peaks))
     kept = [int(index) for index in order if index and areas[index] >= smallest][:MOST_REGIONS]
     found_regions = []

@@ -185,6 +185,16 @@ def test_outputs_that_are_no_inspection_are_refused() -> None:
         decoder("anomaly")(outputs[:1], contract_of(8, LABELS, {}, "anomaly", 0))
 
 
+@pytest.mark.parametrize(("pixel_threshold", "marked"), [(1e-7, 64), (0.5, 16), (1 - 1e-7, 0)])
+def test_a_mask_marks_from_its_threshold_on(pixel_threshold: float, marked: int) -> None:
+    scores = surface(8, 0)
+    scores[2:6, 2:6] = 255
+    scores[2, 2] = 100
+    decision = decide(scores, None, pixel_threshold=pixel_threshold)
+    assert decision.mask is not None
+    assert (decision.mask.dtype, decision.mask.sum()) == (np.uint8, marked)
+
+
 # Regions
 
 
