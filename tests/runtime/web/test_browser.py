@@ -221,6 +221,17 @@ def test_nothing_sticks_out_at_the_side(browser: Browser, serve: Serve, line: Li
         assert browser.value("document.getElementById('verdict').getBoundingClientRect().top") < 200
 
 
+def test_verdicts_are_one_line_at_every_width(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    page.send(line.see(Verdict.INVALID))
+    show(browser, page)
+    lines = "(e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight))"
+    for width in (320, 390, 639, 640, 959, 960, 1000, 1100, 1280, 1920):
+        browser.look(width, 800, mobile=width < 500)
+        browser.wait(f"innerWidth === {width}")
+        assert browser.value(f"{lines}(document.getElementById('word'))") == pytest.approx(1, abs=0.1), width
+
+
 def test_a_browser_is_let_in_by_the_token_once(browser: Browser, serve: Serve, line: Line) -> None:
     page = serve(token=TOKEN)
     page.send(line.see(Verdict.PASS))
