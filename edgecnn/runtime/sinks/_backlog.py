@@ -27,19 +27,32 @@ class Backlog:
     def __init__(self, name: str, room: int, finish: Write) -> None:
         self._room, self._finish = room, finish
         self._changed = threading.Condition()
-        self._waiting: deque[Write] = deque()
+        self._waiting: deque[tuple[Write, int]] = deque()
         self._busy = self._closing = False
+        self._held = 0
         self._lost, self._error = 0, ""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def add(self, write: Write) -> bool:
-        """Hand over what writes an event, and return whether there was room for it; never waits."""
+    @property
+    def held(self) -> int:
+        """Bytes that events hold which wait or are being written."""
+        with self._changed:
+            return self._held
+
+    def add(self, write: Write, size: int) -> bool:
+        """Hand over what writes an event, and return whether there was room for it; never waits.
+
+        Args:
+            write: Writes it.
+            size: Bytes that it holds until then.
+        """
         with self._changed:
             if self._left > self._room:
                 self._lose(1, f"an event is lost: {self._left} before it are not written yet, the disk is too slow.")
                 return False
-            self._waiting.append(write)
+            self._waiting.append((write, size))
+            self._held += size
             self._changed.notify_all()
             return True
 
@@ -85,21 +98,25 @@ class Backlog:
 
     def _write_next(self) -> bool:
         """Write an event, and keep nothing of it; return False at the end."""
-        write = self._next()
-        if write is None:
+        found = self._next()
+        if found is None:
             return False
+        write, size = found
         try:
             write()
         except Exception as error:  # a codec may raise anything, and the thread must not die of it
             with self._changed:
                 self._lose(1, safe_text(error))
+        finally:
+            with self._changed:
+                self._busy = False
+                self._held -= size
+                self._changed.notify_all()
         return True
 
-    def _next(self) -> Write | None:
+    def _next(self) -> tuple[Write, int] | None:
         """Wait for the next event; None at the end."""
         with self._changed:
-            self._busy = False
-            self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._closing)
             self._busy = bool(self._waiting)
             return self._waiting.popleft() if self._waiting else None

@@ -1,13 +1,14 @@
 """Pictures and clips of what was rejected or could not be trusted, with the moments before and after.
 
-``recorder:events?before=1&after=0.5&budget_mb=1000&max_per_minute=30&repeat=60&memory_mb=64``. Every event is a folder
+``recorder:events?before=1&after=0.5&budget_mb=1000&max_per_minute=30&repeat=60&memory_mb=128``. Every event is a folder
 ``<UTC>-<number>-<VERDICT>``, see `edgecnn.runtime.loop.event`. It appears whole or not at all; when all of them are
 larger than the budget, the oldest go. An event is a rejected or INVALID part, or the state becoming REJECT or INVALID;
 while that lasts there is another one every ``repeat`` seconds. What happens while an event is being gathered belongs to
 it. Beyond ``max_per_minute`` events are not kept; the next one that is says how many (``suppressed``).
 
-Events are written by a thread of their own, because compressing a clip takes longer than frames may wait. Each that
-waits for it takes up to ``memory_mb`` again; what is too much for the disk is lost and counted.
+Events are written by a thread of their own, because compressing a clip takes longer than frames may wait. All pictures
+in memory take up to ``memory_mb``, those of one event at most half of it; while others are not written yet, there is
+less for the next. What is too much for the disk is lost and counted.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ class Limits:
     Attributes:
         before: Seconds before an event.
         after: Seconds after it.
-        memory: Bytes of pictures in memory, of one event.
+        memory: Bytes of pictures in memory, of the event that is gathered and of those that are not written yet.
         per_minute: Events in any minute.
         repeat: Seconds after which a state that lasts is an event again.
     """
 
     before: float = 1.0
     after: float = 0.5
-    memory: int = 64_000_000
+    memory: int = 128_000_000
     per_minute: int = 30
     repeat: float = 60.0
 
@@ -67,7 +68,7 @@ def sink(address: Address, context: SinkContext) -> Sink:
     limits = Limits(
         options.number("before", 1, 0, 60),
         options.number("after", 0.5, 0, 60),
-        int(options.number("memory_mb", 64, 0.001, 1e5) * 1e6),
+        int(options.number("memory_mb", 128, 0.001, 1e5) * 1e6),
         options.integer("max_per_minute", 30, 1, 1000),
         options.number("repeat", 60, 1, 1e6),
     )
@@ -140,10 +141,11 @@ class Recorder:
         """
         self._ring.append(moment)
         self._held += moment.size
-        full = self._held > self._limits.memory
+        room = min(self._limits.memory // 2, self._limits.memory - self._backlog.held)
+        full = self._held > room
         if self._open is None:
             oldest = moment.captured - self._limits.before
-            while len(self._ring) > 1 and (self._ring[0].captured < oldest or self._held > self._limits.memory):
+            while len(self._ring) > 1 and (self._ring[0].captured < oldest or self._held > room):
                 self._held -= self._ring.popleft().size
         return full
 
@@ -187,8 +189,10 @@ class Recorder:
         verdict, trigger = self._open
         event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
         self._open, self._worst = None, None
-        if self._backlog.add(lambda: self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))):
-            self._suppressed = 0
+        kept = self._backlog.add(
+            lambda: self._shelf.put(event.name, lambda folder: event.write(folder, self._origin)), self._held
+        )
+        self._suppressed = 0 if kept else self._suppressed
 
     def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
         """Return the frame to show."""

@@ -268,7 +268,7 @@ def test_an_event_ends_without_further_frames(tmp_path: Path) -> None:
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
     one = seen(1).image.nbytes + seen(1).tensor.nbytes + RECORD_BYTES
-    sink = opened(tmp_path, f"before=60&after=60&memory_mb={10.5 * one / 1e6}")
+    sink = opened(tmp_path, f"before=60&after=60&memory_mb={21 * one / 1e6}")
     run(sink, "p" * 50 + "r" + "p" * 5)
     assert numbers(events(tmp_path)[0]) == list(range(42, 52))
     sink.close()
@@ -355,6 +355,20 @@ def test_an_event_too_many_for_a_slow_disk_is_lost_and_counted(tmp_path: Path, m
     outlet.join(20)
     assert (outlet.figures().delivered, outlet.figures().lost) == (WAITING + 1, 1)
     assert [told(folder)["number"] for folder in events(tmp_path)] == list(range(1, WAITING + 2))
+
+
+def test_memory_is_bounded_also_while_events_wait_for_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    one = seen(1).image.nbytes + seen(1).tensor.nbytes + RECORD_BYTES
+    sink = opened(tmp_path, f"before=60&after=60&memory_mb={21 * one / 1e6}")
+    for number in range(1, 91):
+        sink.send(seen(number, REJECT if number % 30 == 0 else PASS, changed=number % 30 == 0))
+    assert disk.begun.wait(20)
+    disk.goes_on.set()
+    sink.close()
+    assert [numbers(folder) for folder in events(tmp_path)] == [list(range(21, 31)), list(range(51, 61)), [90]]
 
 
 def test_a_disk_that_hangs_is_left_behind_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
