@@ -25,8 +25,12 @@ SNAPSHOT_SECONDS = 0.1
 _CHUNK = 1 << 16
 _AS_IT_IS = "/%?=&:;,+~!$'()*@[]|"
 """What stays in a path; all else, spaces and umlauts, is percent-encoded."""
-_CATCH_UP = 64
+_CATCH_UP = 256
 """Chunks read at most to get from a backlog to its newest picture."""
+_STALLED_SECONDS = 0.5
+"""Silence behind which the first pictures have waited on the way, and are old."""
+_PAUSE_SECONDS, _SETTLE_SECONDS = 0.025, 0.5
+"""Those come without pauses as long as this: a pause, or at the latest so much time, ends them."""
 
 
 def source(address: Address) -> HttpStream:
@@ -52,7 +56,7 @@ class HttpStream:
         self._socket: socket.socket | None = None
         self._splitter = JpegSplitter(str(address))
         self._is_snapshot = False
-        self._asked = 0.0
+        self._asked = self._heard = 0.0
 
     def open(self) -> None:
         """Connect, and see what is sent; see `Source`."""
@@ -89,7 +93,7 @@ class HttpStream:
 
     def _request(self, seconds: float) -> None:
         """Connect, send the request, read the answer's head."""
-        self._asked = time.monotonic()
+        self._asked = self._heard = time.monotonic()
         deadline = self._asked + seconds
         parts = urlsplit(self._address.url)
         kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
@@ -126,10 +130,14 @@ class HttpStream:
 
     def _newest(self, deadline: float) -> bytes:
         """Read until there is a picture, then on while more is waiting, and return the newest."""
+        settled = 0.0
         while (picture := self._splitter.take_newest()) is None:
+            before = self._heard
             self._receive(deadline)
+            if self._heard - before > _STALLED_SECONDS:
+                settled = self._heard + _SETTLE_SECONDS
         for _ in range(_CATCH_UP):
-            if not self._is_waiting():
+            if not self._is_waiting(_PAUSE_SECONDS if time.monotonic() < settled else 0.0):
                 break
             self._receive(deadline)
             picture = self._splitter.take_newest() or picture
@@ -148,6 +156,7 @@ class HttpStream:
             raise SourceError(f"{self._address}: not open.")
         self._socket.settimeout(_left(deadline))
         data = self._response.read1(_CHUNK)
+        self._heard = time.monotonic()
         if data:
             self._splitter.feed(data)
         elif self._is_snapshot:
@@ -155,11 +164,11 @@ class HttpStream:
         else:
             raise SourceError(f"{self._address}: the camera ended the stream.")
 
-    def _is_waiting(self) -> bool:
-        """Tell whether more of a stream has arrived already."""
+    def _is_waiting(self, seconds: float) -> bool:
+        """Tell whether more of a stream has arrived already, or does within so many seconds."""
         if self._is_snapshot or self._socket is None:
             return False
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return bool(select.select([self._socket], [], [], seconds)[0])
 
 
 def _left(deadline: float) -> float:

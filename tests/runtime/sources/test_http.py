@@ -14,6 +14,7 @@ from edgecnn.errors import OptionError, SourceError
 from edgecnn.runtime.sources import READ_SECONDS, NoFrame, http
 from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
 from tests.servers.mjpeg import MjpegServer, counting_frame
+from tests.servers.proxy import Proxy
 
 
 @pytest.fixture
@@ -48,6 +49,25 @@ def test_the_newest_frame_is_given_after_a_pause(server: MjpegServer) -> None:
     # 15 to 20 frames were waiting: the one given is among the last that were sent.
     newest = [abs(level - counting_frame(number).mean()) < 2 for number in sent]
     assert any(newest)
+
+
+def test_what_waited_behind_a_stall_is_passed_over(server: MjpegServer) -> None:
+    sent: list[int] = []
+    server.fps = 25.0
+    server.frame = lambda number: sent.append(number) or np.full((240, 320, 3), 3 * number, np.uint8)
+    with Proxy(server.port) as cable:
+        source = opened(server.url.replace(f":{server.port}", f":{cable.port}"))
+        next_frame(source)
+        cable.mode = "stall"
+        time.sleep(1.2)
+        stalled = sent[-1]
+        cable.mode = "ok"
+        shown = next_frame(source).image.mean() / 3
+        source.close()
+
+    # Some 30 frames waited in the cable.
+    assert stalled > 20
+    assert shown > stalled - 4
 
 
 def test_a_change_of_resolution(server: MjpegServer) -> None:
