@@ -148,11 +148,11 @@ def _inspections(
 
 
 def _verdicts(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance) -> Agreement:
-    decode = decoder(manifest.task)
+    decode = decoder(manifest)
 
     def verdict(arrays: Sequence[Array], index: int) -> object:
         pairs = zip(manifest.outputs, arrays, strict=True)
-        return decode([Output(contract, array[index : index + 1]) for contract, array in pairs], manifest).verdict
+        return decode([Output(contract, array[index : index + 1]) for contract, array in pairs]).verdict
 
     same = [verdict(expected, index) == verdict(got, index) for index in range(len(expected[0]))]
     share = sum(same) / len(same)

@@ -59,7 +59,7 @@ class Model(Closing):
         self.reference: Reference | None = None
         self._bundle = bundle
         self._engine = engine
-        self._decode = decoder(bundle.manifest.task)
+        self._decode = decoder(bundle.manifest)
         self._running = threading.Lock()
         self._closed = False
 
@@ -106,7 +106,7 @@ class Model(Closing):
         """
         arrays = self.run(tensor)
         outputs = tuple(Output(contract, array) for contract, array in zip(self.manifest.outputs, arrays, strict=True))
-        decision = self._decode(outputs, self.manifest)
+        decision = self._decode(outputs)
         if frame_shape is not None:
             decision = decision.to_frame(self.preprocess.geometry(frame_shape[0], frame_shape[1]))
             if decision.lanes:
@@ -183,6 +183,7 @@ def load(
     Raises:
         BundleError: If the bundle is damaged, edited, hostile or of another version.
         OptionError: If the bundle has nothing for this engine, or ``self_test`` is none of these.
+        DataError: If the bundle does not say what its task needs to read the outputs.
         MissingEngineError: If the engine is not installed; the message says how to get it.
         EngineError: If the engine cannot load or run the model.
         VerificationError: If the engine does not do on the golden frames what it should.

@@ -75,86 +75,122 @@ class Settings:
         return cls(**{item.name: _number(decoding, item.name) for item in fields(cls) if item.name in decoding})
 
 
-@dataclass(frozen=True)
-class _Kinds:
-    """What the vectors say: the logit of a defect, and the probability of every label in the tile where it is."""
+class Inspector:
+    """Reads what a network says about surfaces, frame after frame: what the bundle decides is looked up once.
 
-    logit: float
-    probabilities: Float64
+    Args:
+        manifest: The bundle's contract.
+        kinds: Whether a vector of classes is read, where there is one.
+
+    Raises:
+        DataError: If there is no single threshold, a setting is out of range, or the outputs are not what is read.
+    """
+
+    def __init__(self, manifest: Manifest, kinds: bool = True) -> None:
+        threshold, self._settings = manifest.threshold, Settings.of(manifest.decoding)
+        if threshold is None:
+            raise DataError(
+                f"the bundle's task '{manifest.task}' needs one threshold, or nothing could ever be rejected: "
+                "'threshold' in its 'decoding', or exactly one in its 'thresholds'."
+            )
+        self._threshold, self._size = threshold, manifest.input.size
+        self._map, vector = find(manifest.outputs)
+        self._vector = vector if kinds else None
+        self._names = _names(manifest, self._vector)
+        self._level = 0 if self._map is None else _level(manifest.outputs[self._map], self._settings.pixel_threshold)
+
+    def __call__(self, outputs: Sequence[Output]) -> Decision:
+        """Decide about a picture.
+
+        ``label`` is that of sound parts, or of the most probable defect where the part is rejected; ``score`` is that
+        of a defect in both cases. ``regions`` are those of a rejected part alone.
+        """
+        scores = None if self._map is None else outputs[self._map]
+        logits, values = [], None
+        if scores is not None:
+            logits.append(_peak(scores, int(self._settings.peak_pixels)))
+        if self._vector is not None:
+            kind, values = _kinds(outputs[self._vector])
+            logits.append(kind)
+        score = round(_sigmoid(math.fsum(logits) / len(logits)), DIGITS)
+        is_bad = score >= self._threshold
+        if values is None or len(values) == 1:
+            values = [1.0 - score, score]
+        label = self._names[values.index(max(values[1:]), 1)] if is_bad else self._names[0]
+        mask = None if scores is None else self._mask(scores)
+        found: tuple[Region, ...] = ()
+        if is_bad and mask is not None and scores is not None:
+            found = regions(mask, scores, label, self._size, self._settings.smallest_region)
+        shown = Scores(self._names, np.array(values))
+        return Decision(label, score, shown, Verdict.REJECT if is_bad else Verdict.PASS, mask, found)
+
+    def _mask(self, scores: Output) -> Mask:
+        """Return where a map's probability reaches the threshold: uint8 (H, W), 1 for defective."""
+        values = scores.integers[0, :, :, 0]
+        if values.dtype == np.uint8:
+            return np.greater_equal(values, self._level).view(np.uint8)
+        limit = _logit(self._settings.pixel_threshold)
+        return np.greater_equal(_logits(scores, values), limit).view(np.uint8)
 
 
-def split(outputs: Sequence[Output]) -> tuple[Output | None, Output | None]:
-    """Return the map and the vector among the outputs, None for what is not there.
+def find(contracts: Sequence[OutputContract]) -> tuple[int | None, int | None]:
+    """Return which output is the map and which the vector, None for what is not there.
 
     Raises:
         DataError: If there are two of a kind, a map has several channels, or one is said to be raw.
     """
-    maps = [output for output in outputs if output.contract.layout == "NHWC"]
-    vectors = [output for output in outputs if output.contract.layout == "NC"]
-    shapes = ", ".join(f"{output.contract.layout} {output.contract.tensor.shape}" for output in outputs)
-    if len(maps) + len(vectors) != len(outputs) or max(len(maps), len(vectors)) > 1:
+    maps = [index for index, contract in enumerate(contracts) if contract.layout == "NHWC"]
+    vectors = [index for index, contract in enumerate(contracts) if contract.layout == "NC"]
+    shapes = ", ".join(f"{contract.layout} {contract.tensor.shape}" for contract in contracts)
+    if len(maps) + len(vectors) != len(contracts) or max(len(maps), len(vectors)) > 1:
         raise DataError(f"an inspection has one map (1, H, W, 1), one vector (1, labels), or both, got {shapes}.")
-    if maps and (maps[0].contract.tensor.shape[3] != 1 or maps[0].contract.tensor.quant is None):
+    if maps and (contracts[maps[0]].tensor.shape[3] != 1 or contracts[maps[0]].tensor.quant is None):
         raise DataError(f"the map of an inspection must have one score a pixel, (1, H, W, 1), got {shapes}.")
-    for output in (*maps, *vectors):
-        if output.contract.meaning == "raw":
-            raise DataError(f"output '{output.name}' must be logits or probabilities to be read as scores; it is raw.")
+    for contract in contracts:
+        if contract.meaning == "raw":
+            raise DataError(
+                f"output '{contract.tensor.name}' must be logits or probabilities to be read as scores; it is raw."
+            )
     return next(iter(maps), None), next(iter(vectors), None)
 
 
-def inspect(scores: Output | None, vector: Output | None, manifest: Manifest) -> Decision:
-    """Decide about a picture; at least one of the outputs must be there.
-
-    ``label`` is that of sound parts, or of the most probable defect where the part is rejected; ``score`` is that of a
-    defect in both cases. ``regions`` are those of a rejected part alone.
-
-    Raises:
-        DataError: If there is no single threshold, or outputs and labels do not fit each other.
-    """
-    threshold, settings = manifest.threshold, Settings.of(manifest.decoding)
-    if threshold is None:
-        raise DataError(
-            f"the bundle's task '{manifest.task}' needs one threshold, or nothing could ever be rejected: "
-            "'threshold' in its 'decoding', or exactly one in its 'thresholds'."
-        )
-    kinds = None if vector is None else _kinds(vector)
-    logits = [] if scores is None else [_peak(scores, int(settings.peak_pixels))]
-    logits += [] if kinds is None else [kinds.logit]
-    score = round(_sigmoid(math.fsum(logits) / len(logits)), DIGITS)
-    is_bad = score >= threshold
-    names, values = _scores(manifest, kinds, score)
-    label = names[1 + int(np.argmax(values[1:]))] if is_bad else names[0]
-    mask = None if scores is None else mask_of(scores, settings.pixel_threshold)
-    found: tuple[Region, ...] = ()
-    if is_bad and mask is not None and scores is not None:
-        found = regions(mask, scores, label, manifest.input.size, settings.smallest_region)
-    return Decision(label, score, Scores(names, values), Verdict.REJECT if is_bad else Verdict.PASS, mask, found)
-
-
-def _scores(manifest: Manifest, kinds: _Kinds | None, score: float) -> tuple[tuple[str, ...], Float64]:
-    """Return labels, that of sound parts first, and their probabilities."""
-    if kinds is not None and kinds.probabilities.size > 1:
-        return label_names(manifest, kinds.probabilities.size), kinds.probabilities
+def _names(manifest: Manifest, vector: int | None) -> tuple[str, ...]:
+    """Return the labels that scores are given for, that of sound parts first."""
+    count = 1 if vector is None else manifest.outputs[vector].tensor.shape[-1]
+    if count > 1:
+        return label_names(manifest, count)
     labels = manifest.labels
-    names = labels[:2] if len(labels) > 1 else (GOOD, labels[0] if labels else manifest.task)
-    return names, np.array([1.0 - score, score])
+    return labels[:2] if len(labels) > 1 else (GOOD, labels[0] if labels else manifest.task)
 
 
 # Logits
 
 
-def _kinds(vector: Output) -> _Kinds:
+def _kinds(vector: Output) -> tuple[float, list[float]]:
+    """Return the logit of a defect, and the probability of every label in the tile where it is largest."""
     rows = _logits(vector, vector.integers).tolist()
     together = [row[0] if len(row) == 1 else _together(row[1:]) - row[0] for row in rows]
     best = together.index(max(together))
-    row = rows[best]
-    return _Kinds(together[best], _softmax(np.array(row)) if len(row) > 1 else np.array([_sigmoid(row[0])]))
+    row, highest = rows[best], max(rows[best])
+    if len(row) == 1:
+        return together[best], [_sigmoid(row[0])]
+    powers = [math.exp(logit - highest) for logit in row]
+    total = math.fsum(powers)
+    return together[best], [power / total for power in powers]
 
 
 def _together(logits: Sequence[float]) -> float:
     """Return the logarithm of the sum of exp()."""
     highest = max(logits)
-    return highest + math.log(math.fsum(math.exp(logit - highest) for logit in logits))
+    return highest + math.log(math.fsum([math.exp(logit - highest) for logit in logits]))
+
+
+def _peak(scores: Output, count: int) -> float:
+    """Return the mean of the ``count`` largest logits of a map."""
+    values = scores.integers.ravel()
+    count = min(count, values.size)
+    largest = np.partition(values, values.size - count)[values.size - count :]
+    return math.fsum(_logits(scores, largest).tolist()) / count
 
 
 def _logits(output: Output, values: Array) -> Float64:
@@ -179,30 +215,9 @@ def _as_logits(contract: OutputContract, values: Float64) -> Float64:
     return np.asarray(np.log(kept) - np.log1p(-kept) if is_single else np.log(kept))
 
 
-def _peak(scores: Output, count: int) -> float:
-    """Return the mean of the ``count`` largest logits of a map."""
-    values = scores.integers.ravel()
-    count = min(count, values.size)
-    largest = np.partition(values, values.size - count)[values.size - count :]
-    return math.fsum(_logits(scores, largest).tolist()) / count
-
-
-def mask_of(scores: Output, pixel_threshold: float) -> Mask:
-    """Return where a map's probability reaches the threshold: uint8 (H, W), 1 for defective."""
-    values = scores.integers[0, :, :, 0]
-    if values.dtype == np.uint8:
-        return np.greater_equal(values, _level(scores.contract, pixel_threshold)).view(np.uint8)
-    return np.greater_equal(_logits(scores, values), _limit(pixel_threshold)).view(np.uint8)
-
-
-@functools.cache
 def _level(contract: OutputContract, probability: float) -> int:
     """Return the lowest integer that stands for the probability or more; 256 where none does."""
-    return int(np.searchsorted(_table(contract), _limit(probability)))
-
-
-def _limit(probability: float) -> float:
-    return math.log(probability) - math.log1p(-probability)
+    return int(np.searchsorted(_table(contract), _logit(probability)))
 
 
 # Regions
@@ -279,9 +294,8 @@ def _sigmoid(value: float) -> float:
     return (1.0 if value >= 0 else small) / (1.0 + small)
 
 
-def _softmax(logits: Float64) -> Float64:
-    powers = np.exp(logits - logits.max())
-    return np.asarray(powers / powers.sum())
+def _logit(probability: float) -> float:
+    return math.log(probability) - math.log1p(-probability)
 
 
 def _number(decoding: Mapping[str, Scalar], key: str) -> float:

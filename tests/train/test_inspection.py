@@ -16,7 +16,7 @@ from edgecnn.tensor import QuantParams, TensorSpec
 from edgecnn.train import inspection
 from edgecnn.train.surfaces import card
 from edgecnn.vision.results import Output
-from edgecnn.vision.surface import inspect as read
+from edgecnn.vision.surface import Inspector
 
 
 def manifest_of(outputs: list[Output], trained: ModelCard) -> Manifest:
@@ -50,7 +50,7 @@ def test_the_score_is_the_devices() -> None:
         )
     ]
     trained = card("defect", (128, 128), ("good", "a", "b", "c"), {"threshold": 0.5, "pixel_threshold": 0.5})
-    decision = read(outputs[0], outputs[1], manifest_of(outputs, trained))
+    decision = Inspector(manifest_of(outputs, trained))(outputs)
 
     assert decision.score == pytest.approx(inspection.probability(float(mine)), abs=0.01)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContrac
 from edgecnn.runtime.evaluation.observe import RealOutput
 from edgecnn.tensor import QuantParams, TensorSpec
 from edgecnn.vision.results import Decision, Output, Verdict
-from edgecnn.vision.surface import MOST_POINTS, MOST_REGIONS, mask_of, regions
+from edgecnn.vision.surface import MOST_POINTS, MOST_REGIONS, regions
 from edgecnn.vision.tasks import decoder
 
 TENTHS = QuantParams.per_tensor(0.1, 100)
@@ -57,7 +58,7 @@ def decide(
     manifest = contract_of(side, labels, told, task, 0 if classes is None else len(classes[0]))
     arrays = [] if scores is None else [scores[None, :, :, None]]
     arrays += [] if classes is None else [np.asarray(classes, np.uint8)]
-    return decoder(task)([Output(*pair) for pair in zip(manifest.outputs, arrays, strict=True)], manifest)
+    return decoder(manifest)([Output(*pair) for pair in zip(manifest.outputs, arrays, strict=True)])
 
 
 def surface(side: int = 32, value: int = 60) -> np.ndarray:
@@ -152,8 +153,8 @@ def test_integers_and_the_real_values_that_they_stand_for_decide_alike(
     arrays = [scores[None, :, :, None], np.asarray([classes], np.uint8)]
     integers = [Output(*pair) for pair in zip(manifest.outputs, arrays, strict=True)]
     real = [RealOutput(output.contract, output.real) for output in integers]
-    decode = decoder("defect")
-    one, other = decode(integers, manifest), decode(real, manifest)
+    decode = decoder(manifest)
+    one, other = decode(integers), decode(real)
     assert (one.verdict, one.label, one.score) == (other.verdict, other.label, other.score)
     assert np.array_equal(one.mask, other.mask)
     assert [(item.score, item.area) for item in one.regions] == [(item.score, item.area) for item in other.regions]
@@ -176,13 +177,16 @@ def test_settings_out_of_range_are_refused(decoding: dict[str, Scalar], message:
 
 def test_outputs_that_are_no_inspection_are_refused() -> None:
     manifest = contract_of(8, LABELS, {"threshold": 0.5}, "defect", 2)
-    outputs = [Output(item, np.zeros(item.tensor.shape, np.uint8)) for item in manifest.outputs]
+    scores = manifest.outputs[0]
+    other = replace(scores, tensor=replace(scores.tensor, name="other"))
     with pytest.raises(DataError, match="3 labels, its output has 2 scores"):
-        decoder("defect")(outputs, manifest)
+        decoder(manifest)
     with pytest.raises(DataError, match=r"one map .* one vector .* or both, got NHWC .*, NHWC"):
-        decoder("defect")([outputs[0], outputs[0]], manifest)
+        decoder(replace(manifest, outputs=(scores, other)))
+    with pytest.raises(DataError, match="is raw"):
+        decoder(replace(manifest, outputs=(replace(scores, meaning="raw"),)))
     with pytest.raises(DataError, match="needs one threshold"):
-        decoder("anomaly")(outputs[:1], contract_of(8, LABELS, {}, "anomaly", 0))
+        decoder(contract_of(8, LABELS, {}, "anomaly", 0))
 
 
 @pytest.mark.parametrize(("pixel_threshold", "marked"), [(1e-7, 64), (0.5, 16), (1 - 1e-7, 0)])
@@ -249,9 +253,7 @@ def test_every_pixel_of_a_mask_is_in_exactly_one_region(wanted: np.ndarray) -> N
     scores = np.where(wanted, 130, 70).astype(np.uint8)
     manifest = contract_of(12, LABELS, {"threshold": 0.5}, "defect", 0)
     output = Output(manifest.outputs[0], scores[None, :, :, None])
-    mask = mask_of(output, 0.5)
-    found = regions(mask, output, "x", (12, 12))
-    assert np.array_equal(mask, wanted)
+    found = regions(wanted.astype(np.uint8), output, "x", (12, 12))
     if len(found) < MOST_REGIONS:
         assert sum(item.area for item in found) == wanted.sum()
     for item in found:

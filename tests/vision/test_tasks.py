@@ -45,7 +45,7 @@ def u8(*values: int) -> np.ndarray:
 
 def test_classify_logits_become_a_softmax() -> None:
     manifest, output = case("classify", u8(100, 110, 90), "logits", ("a", "b", "c"))
-    decision = decoder("classify")([output], manifest)
+    decision = decoder(manifest)([output])
     assert decision.label == "b"
     assert decision.score == pytest.approx(math.e / (1 + math.e + 1 / math.e), rel=1e-6)
     assert sum(decision.scores.values()) == pytest.approx(1)
@@ -54,7 +54,7 @@ def test_classify_logits_become_a_softmax() -> None:
 
 def test_classify_probabilities_stay_and_indices_name_classes() -> None:
     manifest, output = case("classify", u8(10, 200, 46), "probabilities", grid=QuantParams.per_tensor(1 / 256))
-    decision = decoder("classify")([output], manifest)
+    decision = decoder(manifest)([output])
     assert (decision.label, decision.score) == ("1", 200 / 256)
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_classification_is_refused(
 ) -> None:
     manifest, output = case("classify", integers, meaning, labels)
     with pytest.raises(DataError, match=message):
-        decoder("classify")([output], manifest)
+        decoder(manifest)([output])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_no_classification_is_refused(
 )
 def test_defect_rejects_from_the_threshold_on(threshold: float, verdict: Verdict) -> None:
     manifest, output = case("defect", u8(100), "logits", ("defect",), {"defect": threshold})
-    decision = decoder("defect")([output], manifest)
+    decision = decoder(manifest)([output])
     assert (decision.verdict, decision.score) == (verdict, 0.5)
 
 
@@ -87,14 +87,14 @@ def test_defect_names_the_label_that_decided() -> None:
     grid = QuantParams.per_tensor(1 / 256)
     limits = {"dent": 0.9, "scratch": 0.3}
     manifest, output = case("defect", u8(26, 102, 128), "probabilities", ("good", "scratch", "dent"), limits, grid)
-    decision = decoder("defect")([output], manifest)
+    decision = decoder(manifest)([output])
     assert (decision.verdict, decision.label, decision.score) == (Verdict.REJECT, "scratch", 102 / 256)
 
 
 def test_defect_without_a_threshold_is_refused() -> None:
     manifest, output = case("defect", u8(1, 2), "logits", ("good", "bad"))
     with pytest.raises(DataError, match="nothing could ever be rejected"):
-        decoder("defect")([output], manifest)
+        decoder(manifest)([output])
 
 
 def test_of_tiles_the_score_farthest_beyond_its_threshold_decides() -> None:
@@ -102,7 +102,7 @@ def test_of_tiles_the_score_farthest_beyond_its_threshold_decides() -> None:
     rows = np.asarray([[200, 20, 20], [20, 20, 210], [100, 90, 30]], np.uint8)
     limits = {"dent": 0.9, "scratch": 0.3}
     manifest, output = case("defect", rows, "probabilities", ("good", "scratch", "dent"), limits, grid)
-    decision = decoder("defect")([output], manifest)
+    decision = decoder(manifest)([output])
     assert (decision.verdict, decision.label, decision.score) == (Verdict.REJECT, "scratch", 90 / 256)
     assert decision.scores["good"] == 100 / 256
 
@@ -110,22 +110,22 @@ def test_of_tiles_the_score_farthest_beyond_its_threshold_decides() -> None:
 def test_segment() -> None:
     maps = np.asarray([[[[1, 9, 3], [7, 2, 2]]]], np.uint8)
     manifest, output = case("segment", maps, "logits")
-    mask = decoder("segment")([output], manifest).mask
+    mask = decoder(manifest)([output]).mask
     assert mask is not None
     assert (mask.dtype, mask.tolist()) == (np.uint8, [[1, 0]])
     manifest, output = case("segment", np.asarray([[[[100], [101]]]], np.uint8), "logits")
-    mask = decoder("segment")([output], manifest).mask
+    mask = decoder(manifest)([output]).mask
     assert mask is not None
     assert mask.tolist() == [[0, 1]]
     manifest, output = case("segment", np.asarray([[[3, 0], [1, 2]]], np.int64), "raw", grid=None)
-    mask = decoder("segment")([output], manifest).mask
+    mask = decoder(manifest)([output]).mask
     assert mask is not None
     assert mask.tolist() == [[3, 0], [1, 2]]
 
 
 def test_raw_decides_nothing_and_outputs_are_found_by_name() -> None:
     manifest, output = case("raw", u8(100, 110), "raw")
-    result = Result(decoder("raw")([output], manifest), (output,))
+    result = Result(decoder(manifest)([output]), (output,))
     assert (result.label, result.score, result.verdict) == (None, None, None)
     assert np.allclose(result.output("out").real, [[0, 1]])
     with pytest.raises(DataError, match="no output 'x'; there are: out"):
@@ -134,4 +134,4 @@ def test_raw_decides_nothing_and_outputs_are_found_by_name() -> None:
 
 def test_an_unknown_task_suggests_a_near_one() -> None:
     with pytest.raises(OptionError, match="Did you mean 'classify'"):
-        decoder("clasify")
+        decoder(case("clasify", u8(1, 2), "logits")[0])

@@ -100,7 +100,7 @@ class Observer:
     def __init__(self, manifest: Manifest, recorded: Mapping[str, PictureRow] | None = None) -> None:
         self.manifest = manifest
         self.rows: list[PictureRow] = []
-        self._decode = decoder(manifest.task)
+        self._decode = decoder(manifest)
         self._recorded = recorded or {}
         self._noise = [Noise() for _ in manifest.outputs]
         self._compared = False
@@ -122,7 +122,7 @@ class Observer:
         """
         pairs = zip(self.manifest.outputs, integers, strict=True)
         outputs = [Output(contract, array) for contract, array in pairs]
-        found, matched = self._decode(outputs, self.manifest), None
+        found, matched = self._decode(outputs), None
         if real is None:
             self._count(picture, found, None)
             row = self._recalled(picture, found)
@@ -145,7 +145,7 @@ class Observer:
         for noise, clean, noisy in zip(self._noise, wanted, outputs, strict=True):
             noise.add(clean.real[None], noisy.real[None])
         self._compared = True
-        before = self._decode(wanted, self.manifest)
+        before = self._decode(wanted)
         self._count(picture, found, before)
         matched = self.lanes.add(picture.item, picture.size, (found, outputs), (before, wanted))
         return _row(picture, judgement(found), judgement(before), _overlap(before, found)), matched

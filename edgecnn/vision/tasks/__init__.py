@@ -1,7 +1,7 @@
 """How outputs are read, one file a task, found by its name.
 
-A task has one function, ``decode(outputs, manifest) -> Decision``: it reads the integers of the outputs by what the
-manifest says about them, and raises `DataError` where they do not fit the task. A task knows no engine.
+A task has one function, ``decoder(manifest) -> Decode``: it returns what reads the integers of a frame's outputs by
+what the manifest says about them. Both raise `DataError` where something does not fit the task. A task knows no engine.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from edgecnn.vision.results import Decision, Output
 INSPECTIONS = ("defect", "anomaly")
 """Tasks that decide PASS or REJECT."""
 
-Decoder = Callable[[Sequence[Output], Manifest], Decision]
+Decode = Callable[[Sequence[Output]], Decision]
 
 
-def decoder(task: str) -> Decoder:
-    """Return the decode function of the task called ``task``.
+def decoder(manifest: Manifest) -> Decode:
+    """Return what reads the outputs of a bundle by its task.
 
     Raises:
         OptionError: If there is no such task; near names are suggested.
+        DataError: If the manifest says nothing that the task can read.
     """
-    return cast(Decoder, plugins.load("edgecnn.vision.tasks", task).decode)
+    return cast(Decode, plugins.load("edgecnn.vision.tasks", manifest.task).decoder(manifest))

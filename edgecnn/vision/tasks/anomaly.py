@@ -5,7 +5,7 @@ Only the map is read, see `edgecnn.vision.surface`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
@@ -13,13 +13,12 @@ from edgecnn.vision import surface
 from edgecnn.vision.results import Decision, Output
 
 
-def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
-    """Decide about a part.
+def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+    """Return what decides about a part.
 
     Raises:
         DataError: If there is no threshold to compare with, or no map of one score a pixel.
     """
-    scores, _ = surface.split(outputs)
-    if scores is None:
+    if surface.find(manifest.outputs)[0] is None:
         raise DataError("the bundle's task is 'anomaly', which needs a map (1, H, W, 1): a vector alone is a 'defect'.")
-    return surface.inspect(scores, None, manifest)
+    return surface.Inspector(manifest, kinds=False)

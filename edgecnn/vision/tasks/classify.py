@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,11 @@ import numpy.typing as npt
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Decision, Output, Scores
+
+
+def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+    """Return `decode` for a bundle."""
+    return functools.partial(decode, manifest=manifest)
 
 
 def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:

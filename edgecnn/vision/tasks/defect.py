@@ -7,7 +7,8 @@ thresholds of their own is read here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from edgecnn.errors import DataError
@@ -17,20 +18,28 @@ from edgecnn.vision.results import Decision, Output, Scores, Verdict
 from edgecnn.vision.tasks.classify import label_names, probabilities
 
 
-def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
-    """Decide about a part.
-
-    Where labels have thresholds of their own, a part is rejected if one of their scores reaches its threshold.
-    ``label`` and ``score`` are those of the label that comes nearest to, or farthest beyond, its threshold; of a
-    picture that was run in tiles, in the tile where it does. A model with one score has one label, that of the defect.
+def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+    """Return what decides about a part.
 
     Raises:
         DataError: If there is no threshold to compare with, or the outputs are not what an inspection has.
     """
     if not manifest.thresholds and manifest.threshold is None:
         raise DataError("the bundle's task is 'defect', but it has no threshold: nothing could ever be rejected.")
-    if "threshold" in manifest.decoding or any(output.contract.layout == "NHWC" for output in outputs):
-        return surface.inspect(*surface.split(outputs), manifest)
+    if "threshold" in manifest.decoding or any(output.layout == "NHWC" for output in manifest.outputs):
+        return surface.Inspector(manifest)
+    return functools.partial(_decide, manifest=manifest)
+
+
+def _decide(outputs: Sequence[Output], manifest: Manifest) -> Decision:
+    """Reject a part if one of the scores of the labels that have a threshold reaches it.
+
+    ``label`` and ``score`` are those of the label that comes nearest to, or farthest beyond, its threshold; of a
+    picture that was run in tiles, in the tile where it does. A model with one score has one label, that of the defect.
+
+    Raises:
+        DataError: If the first output is no vector of scores.
+    """
     found = [_compared(row, manifest) for row in _rows(outputs[0])]
     return max(found, key=lambda item: item[0])[1]
 

@@ -6,7 +6,8 @@ marking. ``decoding`` of the bundle may say ``mark_threshold``, the probability 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,11 @@ _APART = 2 / 160
 """Where lines are nearer to each other than this share of the map's width, they meet."""
 
 Rows = tuple[int, int]
+
+
+def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+    """Return `decode` for a bundle."""
+    return functools.partial(decode, manifest=manifest)
 
 
 def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
