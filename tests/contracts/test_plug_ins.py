@@ -76,7 +76,7 @@ def test_task(name: str) -> None:
     module = plugins.load("edgecnn.vision.tasks", name)
 
     assert module.__doc__
-    assert list(inspect.signature(module.decode).parameters) == ["outputs", "manifest"]
+    assert list(inspect.signature(module.decoder).parameters) == ["manifest"]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -107,8 +107,7 @@ def test_job(name: str) -> None:
     jobs = [kind for kind in kinds if hasattr(kind, "finish")]
 
     assert module.__doc__
-    assert list(inspect.signature(module.job).parameters) == ["dataset", "plan", "validation"]
-    assert inspect.signature(module.job).parameters["validation"].default is None
+    assert list(inspect.signature(module.job).parameters) == ["training", "validation", "plan"]
     # What edgecnn learns, it also decides, and there are folders to learn it from.
     assert name in TASKS
     assert [layout for layout in LAYOUTS if name in plugins.load("edgecnn.train.data.layouts", layout).TASKS]

@@ -5,15 +5,13 @@ Only the map is read, see `edgecnn.vision.surface`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.vision import surface
-from edgecnn.vision.results import Decision, Output
+from edgecnn.vision.tasks import Decode
 
 
-def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+def decoder(manifest: Manifest) -> Decode:
     """Return what decides about a part.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ import numpy.typing as npt
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Decision, Output, Scores
+from edgecnn.vision.tasks import Decode
 
 
-def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+def decoder(manifest: Manifest) -> Decode:
     """Return `decode` for a bundle."""
     return functools.partial(decode, manifest=manifest)
 

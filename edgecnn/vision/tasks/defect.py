@@ -8,17 +8,18 @@ thresholds of their own is read here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.vision import surface
 from edgecnn.vision.results import Decision, Output, Scores, Verdict
+from edgecnn.vision.tasks import Decode
 from edgecnn.vision.tasks.classify import label_names, probabilities
 
 
-def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+def decoder(manifest: Manifest) -> Decode:
     """Return what decides about a part.
 
     Raises:

@@ -7,7 +7,7 @@ marking. ``decoding`` of the bundle may say ``mark_threshold``, the probability 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from edgecnn.vision.lanes import curve, evidence
 from edgecnn.vision.lanes.curve import Curves, Flags
 from edgecnn.vision.lanes.evidence import KINDS, SIDES, Evidence
 from edgecnn.vision.results import Decision, Lane, Output, Points
+from edgecnn.vision.tasks import Decode
 
 MARK_THRESHOLD = 0.5
 _LEAST, _ENOUGH = 4 / 96, 16 / 96
@@ -29,7 +30,7 @@ _APART = 2 / 160
 Rows = tuple[int, int]
 
 
-def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+def decoder(manifest: Manifest) -> Decode:
     """Return `decode` for a bundle."""
     return functools.partial(decode, manifest=manifest)
 

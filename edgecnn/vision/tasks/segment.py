@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from edgecnn.errors import DataError
 from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Decision, Output
+from edgecnn.vision.tasks import Decode
 
 
-def decoder(manifest: Manifest) -> Callable[[Sequence[Output]], Decision]:
+def decoder(manifest: Manifest) -> Decode:
     """Return `decode` for a bundle."""
     return functools.partial(decode, manifest=manifest)
 
