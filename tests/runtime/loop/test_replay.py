@@ -11,12 +11,13 @@ import pytest
 from edgecnn.errors import DataError
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.loop import LoopSettings
+from edgecnn.runtime.loop.outlets import WAITING_FRAMES
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.replay import Recording, replay
 from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.model import Model, load
 from edgecnn.runtime.sources import Frame
-from tests.runtime.loop.fakes import ScriptedSource, frames
+from tests.runtime.loop.fakes import ScriptedSource, frames, until
 
 RULES = Rules(HealthSettings(frozen_seconds=0.1), PartSettings(reject=2, window=4, release=3, margin=0.05))
 OPTIONS = "before=5&after=0.05&repeat=1"
@@ -34,8 +35,10 @@ def recorded(model: Model, folder: Path, rules: Rules = RULES) -> list[Path]:
     """Watch, and return the events that were recorded."""
     sinks = [f"recorder:{folder}?{OPTIONS}"]
     source = ScriptedSource(moving(60), live=False)
-    for _ in model.watch(source, sinks=sinks, settings=LoopSettings(rules=rules)):
-        pass
+    loop = model.watch(source, sinks=sinks, settings=LoopSettings(rules=rules))
+    for _ in loop:
+        # Frames in memory come faster than a busy machine records them, and none may be lost.
+        until(lambda: loop.snapshot().sinks[0].waiting < WAITING_FRAMES // 2, "the recorder")
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
