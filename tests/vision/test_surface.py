@@ -253,7 +253,10 @@ def test_every_pixel_of_a_mask_is_in_exactly_one_region(wanted: np.ndarray) -> N
     scores = np.where(wanted, 130, 70).astype(np.uint8)
     manifest = contract_of(12, LABELS, {"threshold": 0.5}, "defect", 0)
     output = Output(manifest.outputs[0], scores[None, :, :, None])
-    found = regions(wanted.astype(np.uint8), output, "x", (12, 12))
+    mask = decoder(manifest)([output]).mask
+    assert mask is not None
+    found = regions(mask, output, "x", (12, 12))
+    assert np.array_equal(mask, wanted)
     if len(found) < MOST_REGIONS:
         assert sum(item.area for item in found) == wanted.sum()
     for item in found:
