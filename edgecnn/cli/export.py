@@ -94,8 +94,7 @@ def command(
         from edgecnn.composer import Request, build, open_model
 
         source = open_model(model, _integers(input_shape, "--input-shape"), arch)
-        expects = _expectation(source, mean, std, color, _resize(resize, overlap), labels)
-        expects = expects if threshold is None else expects.with_threshold(threshold)
+        expects = _expectation(source, mean, std, color, _resize(resize, overlap), labels, threshold)
         folder = output or Path("-".join([source.name, *dict.fromkeys(target)]))
         frames = _calibration(source, calibrate)
         request = Request(
@@ -182,7 +181,13 @@ def _floats(text: str, option: str) -> tuple[float, ...]:
 
 
 def _expectation(
-    source: Source, mean: str | None, std: str | None, color: str | None, resize: Resize | None, labels: Path | None
+    source: Source,
+    mean: str | None,
+    std: str | None,
+    color: str | None,
+    resize: Resize | None,
+    labels: Path | None,
+    threshold: float | None,
 ) -> Expectation:
     """Put the user's options over what the model itself says."""
     expects = source.expects
@@ -194,7 +199,9 @@ def _expectation(
         expects = replace(expects, color=color)
     if resize is not None:
         expects = replace(expects, resize=resize)
-    return expects if labels is None else replace(expects, labels=_lines(labels))
+    if labels is not None:
+        expects = replace(expects, labels=_lines(labels))
+    return expects if threshold is None else expects.with_threshold(threshold)
 
 
 def _resize(mode: str | None, overlap: int | None) -> Resize | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgecnn.errors import OptionError
@@ -189,10 +190,9 @@ class Recorder:
         verdict, trigger = self._open
         event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
         self._open, self._worst = None, None
-        kept = self._backlog.add(
-            lambda: self._shelf.put(event.name, lambda folder: event.write(folder, self._origin)), self._held
-        )
-        self._suppressed = 0 if kept else self._suppressed
+        write = partial(self._shelf.put, event.name, lambda folder: event.write(folder, self._origin))
+        if self._backlog.add(write, self._held):
+            self._suppressed = 0
 
     def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
         """Return the frame to show."""

@@ -153,11 +153,11 @@ class DefectJob:
 
     def _sound(self, rng: np.random.Generator) -> _Example:
         picture, _ = self._pictures[int(rng.choice(self._whole[0]))]
-        return _Example(self._placed(rng, picture)[0], np.zeros(self._size, np.uint8), 0)
+        return _Example(*self._placed(rng, picture), 0)
 
     def _placed(self, rng: np.random.Generator, picture: Image, mask: Image | None = None) -> tuple[Image, Image]:
-        blank = np.zeros(self._size, np.uint8)
-        return place.surface(rng, picture, blank if mask is None else mask, self._plan.turns)
+        mask = np.zeros(self._size, np.uint8) if mask is None else mask
+        return place.surface(rng, picture, mask, self._plan.turns)
 
     def _judged_held_out(self) -> tuple[list[Judged], inspection.Pixels]:
         pixels, found = inspection.Pixels(), []
