@@ -67,7 +67,12 @@ def requantise(accumulator: Array, multiplier: npt.NDArray[np.float32], zero_poi
         multiplier: float32, broadcastable: ``s_in * s_weight / s_out``.
         zero_point: Zero point of the output grid.
         dtype: dtype of the output grid.
+
+    Raises:
+        OverflowError: If a sum is not an int32: an engine would wrap around there.
     """
+    if np.abs(accumulator).max(initial=0) >= 2**31:
+        raise OverflowError("a sum of products leaves int32")
     scaled = accumulator.astype(np.float32) * multiplier
     return saturate(np.rint(scaled) + np.float32(zero_point), dtype)
 

@@ -13,7 +13,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,10 @@ class IntegerGraph:
         for node in self.nodes:
             remaining.subtract(name for name in node.inputs if name in remaining)
             yield node, [name for name in dict.fromkeys(node.inputs) if remaining.get(name) == 0]
+
+    def with_constant(self, name: str, values: Array) -> IntegerGraph:
+        """Return the graph with other ``values``, of the same shape and dtype, for the constant ``name``."""
+        return replace(self, constants={**self.constants, name: values})
 
     def single(self, node: IntegerNode) -> IntegerGraph:
         """Return the graph of ``node`` alone: its activations become inputs, its output the output."""

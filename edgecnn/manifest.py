@@ -118,13 +118,11 @@ class EngineEntry:
         name: The engine: a file name in `edgecnn.runtime.engines`.
         target: The target profile it was lowered for.
         files: What the engine needs; it is given the path of the first.
-        settings: What the engine shall be told, e.g. ``{"x64quantprecision": True}``.
     """
 
     name: str
     target: str
     files: tuple[str, ...]
-    settings: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(bool(_PLAIN_NAME.fullmatch(self.name)), f"'engines': bad engine name {self.name!r}")
@@ -388,7 +386,9 @@ def _read_grid(fields: Fields) -> QuantParams:
 
 
 def _read_engine(fields: Fields) -> EngineEntry:
-    entry = EngineEntry(fields.text("name"), fields.text("target"), fields.texts("files"), fields.scalars("settings"))
+    entry = EngineEntry(fields.text("name"), fields.text("target"), fields.texts("files"))
+    if "settings" in fields.names():
+        fields.scalars("settings")  # older bundles have it; engines know themselves what to do now
     fields.done()
     return entry
 

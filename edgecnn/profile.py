@@ -1,6 +1,6 @@
 """What a target is: engine, artefact, limits. Read from ``targets/*.toml``; data, not code.
 
-A profile may only narrow the canonical grid (fewer weight bits), never widen it.
+All targets share the canonical grid, which is exact on every processor: no profile changes it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ class TargetProfile:
         artefact: File name of the model in the bundle, e.g. ``"model.onnx"``.
         requirements: Lines of the bundle's ``requirements.txt``.
         sources: Where the numbers come from.
-        weight_bits: 8, or fewer to narrow the weights' grid.
-        settings: What the engine is told when it loads the bundle; the engine's file says what it knows.
         opset: ONNX opset of the artefact; None where the artefact is not ONNX.
         ir_version: ONNX IR version of the artefact; None where the artefact is not ONNX.
         edge_tpu: Limits of the Edge TPU, None elsewhere.
@@ -63,10 +61,8 @@ class TargetProfile:
     artefact: str
     requirements: tuple[str, ...]
     sources: tuple[str, ...]
-    weight_bits: int = 8
     opset: int | None = None
     ir_version: int | None = None
-    settings: Mapping[str, bool] = field(default_factory=dict)
     edge_tpu: EdgeTpu | None = None
 
 
@@ -104,8 +100,6 @@ def _problems(profile: TargetProfile) -> Iterator[str]:
     """Yield what is wrong with the values of a profile."""
     if Path(profile.artefact).name != profile.artefact:
         yield f"artefact must be a plain file name, got '{profile.artefact}'"
-    if not 2 <= profile.weight_bits <= 8:
-        yield f"weight_bits may only narrow 8 bits: expected 2 to 8, got {profile.weight_bits}"
     if profile.artefact.endswith(".onnx") and (profile.opset is None or profile.ir_version is None):
         yield "an .onnx artefact needs opset and ir_version"
     if not profile.requirements:

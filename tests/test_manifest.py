@@ -34,7 +34,7 @@ def manifest(**changes: Any) -> Manifest:
         task="defect",
         input=InputContract(FRAME, "bgr", Resize("crop", 0, 0.875)),
         outputs=(OutputContract(LOGITS, "NC", "logits"), OutputContract(TensorSpec("i", (1, 9), "int64"), "NX")),
-        engines=(EngineEntry("onnxruntime", "rpi", ("model.onnx",), {"x64quantprecision": True}),),
+        engines=(EngineEntry("onnxruntime", "rpi", ("model.onnx",)),),
         provenance=Provenance(
             "0.1.0", "net.onnx", "b" * 64, "best", "c" * 64, 300, 7, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)
         ),

@@ -24,11 +24,10 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_targets_load_with_their_engines_and_files() -> None:
-    assert targets() == ["coral", "intel", "intel-avx2", "rpi", "x86"]
+    assert targets() == ["coral", "intel", "rpi", "x86"]
     assert {name: (load_target(name).engine, load_target(name).artefact) for name in targets()} == {
         "coral": ("litert", "model.tflite"),
         "intel": ("openvino", "model.xml"),
-        "intel-avx2": ("openvino", "model.xml"),
         "rpi": ("onnxruntime", "model.onnx"),
         "x86": ("onnxruntime", "model.onnx"),
     }
@@ -37,7 +36,7 @@ def test_the_targets_load_with_their_engines_and_files() -> None:
 def test_numbers_of_the_targets() -> None:
     rpi, coral = load_target("rpi"), load_target("coral")
 
-    assert (rpi.opset, rpi.ir_version, rpi.weight_bits, rpi.edge_tpu) == (18, 8, 8, None)
+    assert (rpi.opset, rpi.ir_version, rpi.edge_tpu) == (18, 8, None)
     assert coral.opset is None
     assert coral.edge_tpu is not None
     assert coral.edge_tpu.weight_bytes < coral.edge_tpu.sram_bytes == 8_000_000
@@ -45,25 +44,11 @@ def test_numbers_of_the_targets() -> None:
     assert coral.edge_tpu.min_runtime["Transpose"] == 14
 
 
-def test_only_the_targets_for_processors_without_vnni_narrow_the_grid() -> None:
-    assert {name: bits for name in targets() if (bits := load_target(name).weight_bits) < 8} == {
-        "intel-avx2": 7,
-        "x86": 7,
-    }
-
-
-def test_settings_of_the_engine_are_data(tmp_path: Path) -> None:
-    profile = read_target(write(tmp_path, GOOD + "[settings]\nx64quantprecision = true"))
-
-    assert profile.settings == {"x64quantprecision": True}
-    assert load_target("x86").settings == {}
-
-
 def test_a_good_file_gives_its_values_and_defaults(tmp_path: Path) -> None:
     profile = read_target(write(tmp_path, GOOD))
 
     assert profile.requirements == ("numpy",)
-    assert profile.weight_bits == 8
+    assert (profile.opset, profile.edge_tpu) == (None, None)
 
 
 def test_unknown_target_suggests_a_near_name() -> None:
@@ -79,10 +64,9 @@ def test_a_path_is_no_target_name() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD + "weight_bit = 7", "unknown key 'weight_bit'. Did you mean 'weight_bits'"),
-        (GOOD + "weight_bits = 16", "may only narrow 8 bits: expected 2 to 8, got 16"),
-        (GOOD + 'weight_bits = "8"', "weight_bits must be an integer, got '8'"),
-        (GOOD + "weight_bits = true", "weight_bits must be an integer, got True"),
+        (GOOD + "opsett = 7", "unknown key 'opsett'. Did you mean 'opset'"),
+        (GOOD + 'opset = "8"', "opset must be an integer, got '8'"),
+        (GOOD + "opset = true", "opset must be an integer, got True"),
         (GOOD.replace('"A board"', "3"), "title must be a string, got 3"),
         (GOOD.replace('["numpy"]', '"numpy"'), "requirements must be a list, got 'numpy'"),
         (GOOD.replace('["numpy"]', "[]"), "requirements must name what the device installs"),
@@ -92,7 +76,6 @@ def test_a_path_is_no_target_name() -> None:
         (GOOD.replace("model.npz", "model.onnx"), "an .onnx artefact needs opset and ir_version"),
         (GOOD.replace('"reference"', '"referense"'), "unknown engine 'referense'. Did you mean 'reference'"),
         (GOOD.replace('title = "A board"', ""), "the key 'title' is missing"),
-        (GOOD + "[settings]\nfast = 3", "settings.fast must be true or false, got 3"),
         (GOOD + "[edge_tpu]\nsram_byte = 1", "unknown key 'edge_tpu.sram_byte'. Did you mean 'edge_tpu.sram_bytes'"),
         (GOOD + "[edge_tpu]\nsram_bytes = 1", "the key 'edge_tpu.weight_bytes' is missing"),
     ],

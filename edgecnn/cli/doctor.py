@@ -35,10 +35,7 @@ LOOP = {
 """What the camera loop needs for one thing or another: distribution, extra and use."""
 DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "flatbuffers", "safetensors", "jinja2")
 NO_ENGINE = 6
-NO_VNNI = (
-    "no VNNI: 8-bit products saturate in ONNX Runtime and OpenVINO; export for --target x86 or intel-avx2, or use "
-    "--target coral (LiteRT, exact)"
-)
+NO_VNNI = "no VNNI: bundles are exact; of older ones, ONNX Runtime is slow and OpenVINO refuses to run them"
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,14 @@ def _machine() -> list[Finding]:
 
 
 def processor(found: Processor) -> Finding:
-    """Say how a processor multiplies 8-bit integers, and which targets that concerns."""
+    """Say how a processor multiplies 8-bit integers, and which bundles that concerns."""
     if not found.is_x86:
         fast = "dot product" if "asimddp" in found.flags else "no dot product"
-        return Finding("machine", "processor", True, f"{found.machine}, {fast}", "8-bit products are exact")
+        return Finding("machine", "processor", True, f"{found.machine}, {fast}", "bundles are exact, older ones too")
     level = ", ".join(found.vnni) or ("avx2" if "avx2" in found.flags else "no avx2")
-    remark = NO_VNNI if found.saturates else "8-bit products are exact"
+    remark = NO_VNNI if found.saturates else "bundles are exact, older ones too"
     if not found.flags:
-        level, remark = "unknown", "this system does not say whether there is VNNI; without it: " + NO_VNNI
+        level = "unknown"
     return Finding("machine", "processor", True, f"{found.machine}, {level}", remark)
 
 

@@ -19,6 +19,6 @@ def command(as_json: console.JsonOption = False) -> None:
         return
     console.table(
         "",
-        ("target", "device and engine", "artefact", ">weight bits"),
-        [(profile.name, profile.title, profile.artefact, profile.weight_bits) for profile in profiles],
+        ("target", "device and engine", "artefact"),
+        [(profile.name, profile.title, profile.artefact) for profile in profiles],
     )

@@ -99,7 +99,7 @@ def _show(found: Verification) -> None:
         headings = ("engine", ">operators", ">exact", ">within 1", ">failed", "first that failed")
         console.table("operators alone", headings, _op_rows(found.ops))
     for report in found.engines:
-        for remark in filter(None, (report.reason, report.suspicion)):
+        for remark in filter(None, (report.reason,)):
             console.note(f"{report.engine}: {remark}")
     if found.passed:
         console.out().print("PASS", style="bold green")
@@ -148,7 +148,7 @@ def _op_remark(report: OpReport) -> str:
 def _verdict(found: Verification) -> str:
     """Say in one sentence what failed."""
     engines = [item for item in found.engines if item.status == "fail"]
-    failed = [f"{item.engine}: {'; '.join(filter(None, (item.reason, item.suspicion)))}" for item in engines]
+    failed = [f"{item.engine}: {item.reason}" for item in engines]
     failed += [f"{item.file}: {item.reason}" for item in found.grids if item.status == "fail"]
     failed += [f"{engine}: {_op_remark(report)}" for engine, report in found.first_diverging().items()]
     return "FAIL: " + "; ".join(failed)

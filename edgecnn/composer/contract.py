@@ -29,9 +29,7 @@ def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Mani
         input=InputContract(tensor, {3: "bgr", 1: "gray"}.get(tensor.shape[3], "channels"), expects.resize),
         outputs=outputs,
         engines=tuple(
-            EngineEntry(
-                profile.engine, profile.name, tuple(path.name for path in files[profile.engine]), profile.settings
-            )
+            EngineEntry(profile.engine, profile.name, tuple(path.name for path in files[profile.engine]))
             for profile in work.profiles
             if profile.engine in files
         ),
@@ -56,15 +54,14 @@ def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Mani
 
 
 def open_artefact(manifest: Manifest, engine: str, path: Path) -> engines.Engine:
-    """Load an artefact before its bundle is written, told what the manifest says that it shall be told.
+    """Load an artefact before its bundle is written.
 
     Raises:
         MissingEngineError: If the engine is not installed.
         EngineError: If it cannot load the file.
     """
-    entry = next(item for item in manifest.engines if item.name == engine)
     outputs = [output.tensor for output in manifest.outputs]
-    return engines.load(engine, path, [manifest.input.tensor], outputs, settings=entry.settings)
+    return engines.load(engine, path, [manifest.input.tensor], outputs)
 
 
 def decides(expects: Expectation, graph: IntegerGraph) -> tuple[str, tuple[OutputContract, ...]]:

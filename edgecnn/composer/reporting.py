@@ -24,7 +24,6 @@ from edgecnn.report.document import (
     FoldSection,
     FrameSection,
     ModelSection,
-    NarrowingSection,
     Report,
 )
 from edgecnn.report.layers import LayerTable, integer_layers
@@ -48,19 +47,6 @@ def expectation_notes(source: Source, expects: Expectation) -> list[str]:
     if not known and (expects.mean, expects.std) == ((0.0,), (1.0,)):
         return ["no --mean and --std were given: the model is taken to expect pixels on the scale 0..1."]
     return []
-
-
-def narrowing_note(found: NarrowingSection) -> str:
-    """Return what the user should know about fewer weight bits, in one to three sentences."""
-    text = f"{', '.join(found['targets'])}: the weights have {found['weight_bits']} bits."
-    narrow, wide = found["sqnr_db"], found["sqnr_db_8_bits"]
-    if narrow is not None and wide is not None:
-        text += f" Signal to noise {narrow:.1f} dB, with 8 bits {wide:.1f} dB ({found['frames']} golden frames)."
-    if found["others"]:
-        text += (
-            f" {', '.join(found['others'])} would keep 8, but all targets of a bundle share one graph: export apart."
-        )
-    return text
 
 
 def calibration_notes(rung: Rung) -> list[str]:
@@ -110,7 +96,6 @@ def report_of(
     proofs: list[EngineProof],
     evaluation: Evaluation | None,
     budget: BudgetSection | None,
-    narrowed: NarrowingSection | None,
 ) -> Report:
     """Return the report's document.
 
@@ -122,7 +107,6 @@ def report_of(
         proofs: One line per engine that ran.
         evaluation: INT8 beside float, None where it was not measured.
         budget: The climb of the ladder, None where there was no budget.
-        narrowed: What fewer weight bits cost, None where there are 8.
     """
     graph = rung.quantised.graph
     layers = integer_layers(graph)
@@ -146,9 +130,6 @@ def report_of(
         report |= {"accuracy": evaluation.accuracy, "decisions": evaluation.decisions}
     if budget is not None:
         report["budget"] = budget
-    if narrowed is not None:
-        report["narrowing"] = narrowed
-        work.notes.append(narrowing_note(narrowed))
     return report
 
 

@@ -85,11 +85,6 @@ class Work:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def weight_bits(self) -> int:
-        """What the narrowest target allows: all targets share one graph."""
-        return min(profile.weight_bits for profile in self.profiles)
-
-    @property
     def golden(self) -> list[Frame]:
         """The first calibration frames at the model's size."""
         return self.calibration.golden

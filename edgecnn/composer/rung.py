@@ -8,25 +8,23 @@ from edgecnn.quant.pipeline import quantise
 from edgecnn.recipe import Recipe
 
 
-def quantise_with(work: Work, recipe: Recipe, progress: Progress, weight_bits: int | None = None) -> Rung:
+def quantise_with(work: Work, recipe: Recipe, progress: Progress) -> Rung:
     """Quantise a copy of the float graph: a recipe may rewrite it, and the next one shall begin where this one did.
 
     Args:
         work: The folded model.
         recipe: The recipe.
         progress: Told of every step.
-        weight_bits: None for what the targets allow.
 
     Raises:
         CalibrationError: If nothing was left to calibrate on, or no grid can hold what was seen.
         DataError: If not one calibration frame could be read.
     """
-    bits = weight_bits or work.weight_bits
     calibration = work.calibration
     steps = {"calibrating": calibration.count(recipe.samples)}
     model, frames = work.request.source.model.clone(), calibration.walk(recipe.samples)
     try:
-        quantised = quantise(model, frames, recipe, bits, lambda stage: progress(stage, steps.get(stage)))
+        quantised = quantise(model, frames, recipe, lambda stage: progress(stage, steps.get(stage)))
     except CalibrationError as error:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in calibration.skipped[:3])
         raise CalibrationError(f"{error} ({reasons})" if reasons else str(error)) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from edgecnn import exact_sums
 from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
@@ -18,7 +19,6 @@ from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
-from edgecnn.composer.narrowing import FULL_BITS, narrowing
 from edgecnn.composer.request import Progress, Request, Rung, Work
 from edgecnn.composer.rung import quantise_with
 from edgecnn.errors import (
@@ -48,6 +48,9 @@ from edgecnn.runtime.model import run_frames
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.tiling import refusal, tiled
 
+PAIRS_BROKEN = "This is an error of edgecnn: please report it with the model."
+SUMS_BROKEN = "Give the layer fewer inputs, or smaller biases."
+
 
 def build(request: Request, output: Path, progress: Progress = lambda stage, steps: None) -> Report:
     """Build a bundle at ``output`` and return its report.
@@ -73,16 +76,16 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
     with _scratch_folder() as scratch:
         rung, climbed = _best(work, counted, scratch, progress)
         graph = rung.quantised.graph
+        check_exact(graph)
         work.notes.extend(reporting.calibration_notes(rung))
         progress("lowering", 1)
         files = lower(work, graph, scratch)
         manifest = manifest_of(work, rung, files)
         progress("golden frames", 1)
         golden = _golden(work, graph)
-        narrowed = narrowing(work, rung, golden, progress)
         proofs = _prove(work, manifest, files, golden, progress)
         evaluation = _evaluate(work, manifest, files, pictures, progress) if pictures else None
-        report = reporting.report_of(work, rung, manifest, files, proofs, evaluation, climbed, narrowed)
+        report = reporting.report_of(work, rung, manifest, files, proofs, evaluation, climbed)
         report = measure_layers(report, work, rung, progress)
         progress("writing", 1)
         graph.save(scratch / manifest.graph)
@@ -173,8 +176,7 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
     notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
-    again = len(recipes) > 1 or any(profile.weight_bits < FULL_BITS for profile in profiles)
-    calibration = Calibration(request.calibration, preprocess, again)
+    calibration = Calibration(request.calibration, preprocess, again=len(recipes) > 1)
     return Work(request, profiles, recipes, preprocess, calibration, original, passes, difference, entry, notes)
 
 
@@ -197,6 +199,21 @@ def check_lowers(work: Work) -> IntegerGraph:
     if refusals:
         raise UnsupportedError(list(refusals), ", ".join(refusing))
     return graph
+
+
+def check_exact(graph: IntegerGraph) -> None:
+    """Refuse integers that some processor would add up wrongly; see `edgecnn.exact_sums`.
+
+    Raises:
+        UnsupportedError: Naming all layers that break a rule.
+    """
+    refusals = [
+        Refusal(node.op, node.name, reason, suggestion)
+        for rule, suggestion in ((exact_sums.broken_pairs, PAIRS_BROKEN), (exact_sums.broken_sums, SUMS_BROKEN))
+        for node, reason in rule(graph)
+    ]
+    if refusals:
+        raise UnsupportedError(refusals)
 
 
 def _check_labels(graph: ir.Graph, labels: Sequence[str], task: str | None) -> None:

@@ -72,5 +72,5 @@ def opened(engine: str, graph: IntegerGraph, threads: int = 1) -> Iterator[engin
     outputs = [graph.spec(name) for name in graph.outputs]
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
         path = write(engine, graph, Path(folder))[0]
-        with engines.load(engine, path, inputs, outputs, threads) as loaded:
+        with engines.load(engine, path, inputs, outputs, threads, engines.wide_pairs(lambda: graph)) as loaded:
             yield loaded

@@ -80,7 +80,7 @@ class Writer:
         zero_point = np.full(scale.shape, quant.zero_point, spec.dtype)
         if spec.dtype != "int8":
             return self.constant(scale), self.constant(zero_point)
-        # Not shared: with session.x64quantprecision ONNX Runtime renames the zero point of each weight, and fails where
+        # Not shared: told to keep wide pairs exact, ONNX Runtime renames the zero point of each weight, and fails where
         # two have one in common.
         name = f"{spec.name}/zero_point"
         self.initializers[name] = numpy_helper.from_array(zero_point, name)

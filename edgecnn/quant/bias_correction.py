@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgecnn.affine import dequantise, saturate
+from edgecnn import exact_sums
+from edgecnn.affine import dequantise
+from edgecnn.exact_sums import WEIGHTED
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.passes.float_difference import FloatModel
 from edgecnn.quant.calibrate import Frame
-from edgecnn.quant.matrices import WEIGHTED
 
 POSITIONS = 64
 """How many places of a map are looked at, evenly spaced: memory does not grow with the size of pictures."""
@@ -76,4 +77,4 @@ def corrected_bias(graph: IntegerGraph, node: IntegerNode, wanted: Wanted, outpu
     stuck = ((integers == low) & (target <= ends[0])) | ((integers == high) & (target >= ends[1]))
     error = np.where(stuck, 0.0, target.astype(np.float64) - dequantise(integers, grid))
     mean = error.sum(axis=1) / np.maximum((~stuck).sum(axis=1), 1)
-    return saturate(graph.constants[bias.name] + np.rint(mean / bias.grid.scales), "int32")
+    return exact_sums.fitting_bias(graph, node, graph.constants[bias.name] + np.rint(mean / bias.grid.scales))

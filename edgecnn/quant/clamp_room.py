@@ -26,11 +26,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecnn.affine import dequantise
+from edgecnn.exact_sums import WEIGHTED
 from edgecnn.ops import FloatNode
 from edgecnn.quant.calibrate import Frame, collect
 from edgecnn.quant.channel_sets import Layer
 from edgecnn.quant.float_graph import FloatGraph, read
-from edgecnn.quant.matrices import WEIGHTED
 
 Doubles = npt.NDArray[np.float64]
 Ends = tuple[Doubles, Doubles]

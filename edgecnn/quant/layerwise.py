@@ -7,16 +7,17 @@ final, so its inputs are those that it will see on the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from edgecnn import exact_sums
+from edgecnn.exact_sums import WEIGHTED, Rows
 from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.quant import gptq
 from edgecnn.quant.bias_correction import Wanted, corrected_bias
 from edgecnn.quant.calibrate import Frame
-from edgecnn.quant.matrices import WEIGHTED, channels, from_rows, rows, second_moments
+from edgecnn.quant.matrices import channels, second_moments
 
 LIVE_BYTES = 2**28
 """What the frames may hold at a time, all of them together."""
@@ -46,7 +47,6 @@ def refine(
     frames: Sequence[Frame],
     rounding: str,
     wanted: Wanted | None,
-    weight_bits: int = 8,
     progress: Callable[[], None] = lambda: None,
 ) -> IntegerGraph:
     """Return ``graph`` with other weights and biases; its grids stay.
@@ -57,7 +57,6 @@ def refine(
         frames: uint8 (H, W, C); some tens are enough.
         rounding: ``"gptq"``, or ``"nearest"`` to leave the weights.
         wanted: Result of `edgecnn.quant.bias_correction.float_outputs` on the same frames; None to leave the biases.
-        weight_bits: 8, or fewer where the target narrows the grid.
         progress: Called once a node.
     """
     values: dict[str, list[Array]] = {graph.inputs[0]: [frame[None] for frame in frames]}
@@ -65,11 +64,11 @@ def refine(
         if node.op in WEIGHTED:
             inputs = values[node.inputs[0]]
             if rounding == "gptq":
-                weight = _rounded(graph, node, weights[node.name], inputs, weight_bits)
-                graph = _with(graph, node.inputs[1], weight)
+                weight = _rounded(graph, node, weights[node.name], inputs)
+                graph = graph.with_constant(node.inputs[1], weight)
             if wanted is not None:
                 outputs = _run(graph, node, values)
-                graph = _with(graph, node.inputs[2], corrected_bias(graph, node, wanted, outputs))
+                graph = graph.with_constant(node.inputs[2], corrected_bias(graph, node, wanted, outputs))
         values[node.output] = _run(graph, node, values)
         for name in dying:
             del values[name]
@@ -77,22 +76,18 @@ def refine(
     return graph
 
 
-def _with(graph: IntegerGraph, name: str, constant: Array) -> IntegerGraph:
-    return replace(graph, constants={**graph.constants, name: constant})
-
-
-def _rounded(graph: IntegerGraph, node: IntegerNode, weight: Array, inputs: Sequence[Array], bits: int) -> Array:
+def _rounded(graph: IntegerGraph, node: IntegerNode, weight: Array, inputs: Sequence[Array]) -> Array:
     """Round the float ``weight`` of a layer to the grid that it has in ``graph``."""
     spec, x = graph.spec(node.inputs[1]), graph.spec(node.inputs[0]).grid
-    steps = rows(node, weight).astype(np.float64) / channels(node, spec.grid.scales.astype(np.float64))
-    size = steps.shape[2]
-    parts = -(-size // gptq.LARGEST)
-    result = np.empty_like(steps)
-    most = max(FEWEST_POSITIONS, COLUMNS_PER_INPUT * size // len(inputs))
+    layout = Rows.of(node, spec.shape)
+    steps = layout.split(weight).astype(np.float64) / channels(layout, spec.grid.scales.astype(np.float64))
+    most = max(FEWEST_POSITIONS, COLUMNS_PER_INPUT * steps.shape[2] // len(inputs))
     moments = second_moments(node, inputs, spec.shape[2:], x.zero_point, most)
-    for part in np.array_split(np.arange(size), parts):
-        result[:, :, part] = gptq.round_rows(steps[:, :, part], moments[:, part[:, None], part], 2 ** (bits - 1) - 1)
-    return from_rows(node, result.astype(np.int8), spec.shape)
+    integers = gptq.round_rows(steps, moments, layout.partners())
+    # Rows whose sums come near the end of int32 were given a scale on which rounding to nearest fits: they keep that.
+    bias, before = channels(layout, graph.constants[node.inputs[2]]), layout.split(graph.constants[spec.name])
+    fits = exact_sums.bias_room(integers)[..., None] >= np.abs(bias.astype(np.int64))
+    return layout.join(np.where(fits, integers, before)).astype(np.int8)
 
 
 def _run(graph: IntegerGraph, node: IntegerNode, values: Mapping[str, list[Array]]) -> list[Array]:

@@ -1,7 +1,6 @@
-"""Weighted layers as matrix products: rows of weights per group, and moments of the inputs that they meet.
+"""The inputs that a layer's weights meet, as columns for the rows of `edgecnn.exact_sums.Rows`, and their moments.
 
-A Conv with ``g`` groups is ``g`` products of a (O/g, K) matrix with columns of K inputs, K = C/g * kh * kw; a Gemm is
-one. A ConvTranspose is taken as a 1x1 layer with a row a tap: what its taps have in common at one output is left out.
+Of a ConvTranspose, what its taps have in common at one output is left out.
 """
 
 from __future__ import annotations
@@ -11,44 +10,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.exact_sums import Rows
 from edgecnn.integer_graph import Array, IntegerNode
 from edgecnn.windows import pad_map, windows
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 Doubles = npt.NDArray[np.float64]
 
 
-def rows(node: IntegerNode, weight: Array) -> Array:
-    """Return ``weight`` as (groups, O / groups, K)."""
-    if node.op == "Gemm":
-        return weight[None]
-    group = node.integer("group")
-    if node.op == "Conv":
-        return weight.reshape(group, weight.shape[0] // group, -1)
-    inputs, outputs = weight.shape[0] // group, weight.shape[1]
-    return weight.reshape(group, inputs, outputs, -1).transpose(0, 2, 1, 3).reshape(group, outputs, -1)
-
-
-def from_rows(node: IntegerNode, matrix: Array, shape: Sequence[int]) -> Array:
-    """Undo `rows`: return a weight of ``shape``."""
-    if node.op != "ConvTranspose":
-        return matrix.reshape(shape)
-    group = node.integer("group")
-    split = matrix.reshape(group, shape[1], shape[0] // group, -1)
-    return split.transpose(0, 2, 1, 3).reshape(shape)
-
-
-def channels(node: IntegerNode, values: Array) -> Array:
-    """Return one value per output channel, (O,), as (groups, O / groups, 1), to go with `rows`."""
-    group = 1 if node.op == "Gemm" else node.integer("group")
-    return values.reshape(group, -1, 1)
+def channels(layout: Rows, values: Array) -> Array:
+    """Return one value per output channel, (O,), as (groups, O / groups, 1), to go with `Rows.split`."""
+    return values.reshape(layout.group, -1, 1)
 
 
 def columns(node: IntegerNode, values: npt.NDArray[np.float32], kernel: Sequence[int], most: int) -> Array:
     """Return inputs as a layer's weights meet them, float32 (groups, positions, K).
 
     Args:
-        node: A node of `WEIGHTED`.
+        node: A Conv, ConvTranspose or Gemm.
         values: Inputs in which 0 is real 0, (1, C, H, W) or (..., K).
         kernel: Spatial size of the weight, empty for a Gemm.
         most: Largest number of positions, evenly spaced.
@@ -78,7 +56,7 @@ def second_moments(
     """Return the mean of ``x x^T`` over ``inputs``, float64 (groups, K, K), in squared steps of the inputs' grid.
 
     Args:
-        node: A node of `WEIGHTED`.
+        node: A Conv, ConvTranspose or Gemm.
         inputs: uint8 inputs, one array a picture.
         kernel: Spatial size of the weight, empty for a Gemm.
         zero_point: The integer that stands for real 0.

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecnn import plugins
+from edgecnn.exact_sums import WEIGHTED
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.quant import bias_correction, layerwise
 from edgecnn.quant.calibrate import Frame, collect
@@ -17,7 +18,6 @@ from edgecnn.quant.choice import Start, choose
 from edgecnn.quant.equalise import equalise
 from edgecnn.quant.float_graph import FloatGraph, read
 from edgecnn.quant.judge import Judge
-from edgecnn.quant.matrices import WEIGHTED
 from edgecnn.quant.placement import Placement, Range, place
 from edgecnn.quant.quantise import float_parameters, to_integers
 from edgecnn.quant.statistics import Statistics
@@ -61,7 +61,6 @@ def quantise(
     model: ir.Model,
     frames: Iterable[Frame],
     recipe: Recipe,
-    weight_bits: int = 8,
     progress: Progress = lambda what: None,
 ) -> Quantised:
     """Quantise a float graph in normal form whose input is the frame.
@@ -70,7 +69,6 @@ def quantise(
         model: The float graph.
         frames: uint8 (H, W, C) at the model's size; walked through once.
         recipe: What to ask of the quantiser.
-        weight_bits: 8, or fewer where a target narrows the grid.
         progress: Called with the name of the stage, once a frame or node.
 
     Raises:
@@ -90,7 +88,7 @@ def quantise(
     statistics = collect(model, list(dict.fromkeys(seen_as.values())), stream, lambda: progress("calibrating"))
     of_tensors = {name: statistics[source] for name, source in seen_as.items()}
     shown, held_out, trained_on = _split(kept.frames)
-    quantiser = _Quantiser(model, graph, placement, recipe, weight_bits, shown)
+    quantiser = _Quantiser(model, graph, placement, recipe, shown)
     start, plain = (
         Start(name, _ranges(name, recipe, of_tensors), recipe.bias_correction)
         for name in (recipe.activation_observer, PLAIN)
@@ -109,7 +107,6 @@ def quantise(
             judge,
             recipe.tuning_passes,
             recipe.seed,
-            weight_bits,
             lambda: progress("tuning"),
         )
     made_of, tuned = chosen.made_of, integers is not chosen.graph
@@ -146,10 +143,9 @@ class _Quantiser:
         graph: FloatGraph,
         placement: Placement,
         recipe: Recipe,
-        weight_bits: int,
         frames: Sequence[Frame],
     ) -> None:
-        self._graph, self._placement, self._recipe, self._bits = graph, placement, recipe, weight_bits
+        self._graph, self._placement, self._recipe = graph, placement, recipe
         self._model, self._frames = model, frames
         self._weights = {node.name: float_parameters(node)[0] for node in placement.nodes if node.op in WEIGHTED}
         self._wanted: bias_correction.Wanted | None = None
@@ -158,14 +154,14 @@ class _Quantiser:
         self, ranges: Mapping[str, Range], correct: bool, progress: Callable[[], None] = lambda: None
     ) -> IntegerGraph:
         recipe = self._recipe
-        integers = to_integers(self._graph, self._placement, ranges, self._bits, recipe.weight_range)
+        integers = to_integers(self._graph, self._placement, ranges, recipe.weight_range)
         if recipe.rounding == "nearest" and not correct:
             return integers
         shown = layerwise.frames_that_fit(integers, self._frames)
         if correct and self._wanted is None:
             self._wanted = bias_correction.float_outputs(self._model, integers, shown)
         wanted = self._wanted if correct else None
-        return layerwise.refine(integers, self._weights, shown, recipe.rounding, wanted, self._bits, progress)
+        return layerwise.refine(integers, self._weights, shown, recipe.rounding, wanted, progress)
 
 
 def draft(model: ir.Model) -> IntegerGraph:

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.affine import grid_for_range, quantise
+from edgecnn.exact_sums import Rows
 from edgecnn.integer_graph import Array, Attribute, IntegerGraph, IntegerNode
 from edgecnn.ops import FloatNode
 from edgecnn.quant import portable
 from edgecnn.quant.float_graph import FloatGraph
 from edgecnn.quant.placement import CLAMPS, Placement, Range, module_of
-from edgecnn.quant.weights import bias_grid, quantise_weight, weight_grid, weight_scales
+from edgecnn.quant.weights import bias_grid, channels_first, quantise_weight, weight_grid, weight_scales
 from edgecnn.tensor import QuantParams, TensorSpec
 
 FULL = (0, 255)
@@ -27,13 +28,11 @@ class Builder:
     Attributes:
         placement: Groups of tensors and clamps.
         grids: Grid by group.
-        weight_bits: 8, or fewer where the target narrows the grid.
         weight_range: ``"minmax"`` or ``"mse"``.
     """
 
     placement: Placement
     grids: Mapping[str, QuantParams]
-    weight_bits: int
     weight_range: str
     nodes: list[IntegerNode] = field(default_factory=list)
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
@@ -98,15 +97,16 @@ class Builder:
     def _weighted(self, node: FloatNode) -> tuple[str, ...]:
         axis = weight_axis(node)
         weight, bias = float_parameters(node)
+        layout = Rows(node.op, node.integer("group", 1), weight.shape)
+        rows = channels_first(weight, layout)
         source, target = self.grid(node.inputs[0]), self.grid(node.output)
-        scales = weight_scales(weight, axis, self.weight_bits, self.weight_range)
-        grid = weight_grid(scales, axis, bias, source, target)
+        scales = weight_scales(rows, layout.partners(), self.weight_range)
+        grid = weight_grid(scales, axis, rows, bias, source, target)
         grid = QuantParams.per_channel(portable.weight_scales(grid.scales.astype(np.float64), source, target), axis)
         sums = bias_grid(source, grid)
-        integers = quantise_weight(weight, grid, self.weight_bits)
         return (
             node.inputs[0],
-            self.constant(f"{node.output}/weight", integers, grid),
+            self.constant(f"{node.output}/weight", quantise_weight(weight, grid, layout), grid),
             self.constant(f"{node.output}/bias", quantise(bias, sums, "int32"), sums),
         )
 
@@ -146,7 +146,6 @@ def to_integers(
     graph: FloatGraph,
     placement: Placement,
     ranges: Mapping[str, Range],
-    weight_bits: int = 8,
     weight_range: str = "minmax",
     progress: Callable[[], None] = lambda: None,
 ) -> IntegerGraph:
@@ -156,7 +155,6 @@ def to_integers(
         graph: The float graph.
         placement: Result of `edgecnn.quant.placement.place` on it.
         ranges: Chosen range (low, high) in real values of every tensor in ``placement.own``.
-        weight_bits: 8, or fewer where the target narrows the grid.
         weight_range: ``"minmax"`` or ``"mse"``.
         progress: Called once a node.
     """
@@ -166,7 +164,7 @@ def to_integers(
         seen[name] = (min(before[0], low), max(before[1], high))
     hulls = placement.hulls(seen)
     grids = {root: grid_for_range(*hull) for root, hull in hulls.items()} | placement.fixed
-    builder = Builder(placement, portable.settle(placement, hulls, grids), weight_bits, weight_range)
+    builder = Builder(placement, portable.settle(placement, hulls, grids), weight_range)
     builder.activation(graph.frame, graph.shapes[graph.frame])
     for node in placement.nodes:
         builder.add(node)

@@ -11,15 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from edgecnn.affine import along, dequantise, saturate
+from edgecnn import exact_sums
+from edgecnn.affine import along, dequantise
+from edgecnn.exact_sums import WEIGHTED, Rows
 from edgecnn.integer_graph import IntegerGraph, IntegerNode
 from edgecnn.quant.calibrate import Frame
 from edgecnn.quant.differentiable import FUNCTIONS
-from edgecnn.quant.matrices import WEIGHTED
 from edgecnn.quant.placement import rounds
 
 TIE = 1e-3
@@ -43,15 +45,20 @@ class _OnGrid(torch.autograd.Function):
 
 
 class _Rounded(torch.autograd.Function):
-    """Round, saturate; the gradient passes."""
+    """Round weights to what `edgecnn.exact_sums` allows; the gradient passes."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, steps: Tensor, top: int) -> Tensor:
-        return steps.round().clamp(-top, top)
+    def forward(ctx: FunctionCtx, steps: Tensor, layout: Rows) -> Tensor:
+        return torch.from_numpy(_integers(steps, layout))
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
+
+
+def _integers(steps: Tensor, layout: Rows) -> npt.NDArray[np.float32]:
+    values = layout.split(steps.detach().numpy().astype(np.float64))
+    return np.asarray(layout.join(exact_sums.nearest(values, layout.partners())), np.float32)
 
 
 _on_grid: Callable[..., Tensor] = _OnGrid.apply
@@ -66,10 +73,9 @@ class Simulation(nn.Module):
         shifts: What is added to biases, in steps of the output's grid, by node name.
     """
 
-    def __init__(self, graph: IntegerGraph, weight_bits: int = 8) -> None:
+    def __init__(self, graph: IntegerGraph) -> None:
         super().__init__()
         self.graph = graph
-        self._top = 2 ** (weight_bits - 1) - 1
         self._walk = [
             (_in_real_values(graph, node), dying)
             for node, dying in graph.lifetimes(keep=self.outputs)
@@ -101,7 +107,8 @@ class Simulation(nn.Module):
         for node in self.graph.nodes:
             if node.op in WEIGHTED:
                 key, (_, weight, bias) = self._keys[node.name], node.inputs
-                found[weight] = _rounded(self.steps[key], self._top) * self._scales[key]
+                layout = Rows.of(node, self.graph.spec(weight).shape)
+                found[weight] = _rounded(self.steps[key], layout) * self._scales[key]
                 found[bias] = self._constants[bias] + self.shifts[key] * self.graph.spec(node.output).grid.scale[0]
         return found
 
@@ -134,18 +141,16 @@ class Simulation(nn.Module):
 
     def integers(self) -> IntegerGraph:
         """Return the graph with the weights and biases as they are now."""
-        constants = dict(self.graph.constants)
+        graph = self.graph
         for node in self.graph.nodes:
             if node.op in WEIGHTED:
                 key, (_, weight, bias) = self._keys[node.name], node.inputs
-                steps = self.steps[key].detach().round().clamp(-self._top, self._top)
-                constants[weight] = steps.numpy().astype(np.int8)
-                shift = (
-                    self.shifts[key].detach().numpy().astype(np.float64) * self.graph.spec(node.output).grid.scale[0]
-                )
-                moved = np.rint(shift / self.graph.spec(bias).grid.scales)
-                constants[bias] = saturate(constants[bias] + moved, "int32")
-        return replace(self.graph, constants=constants)
+                steps = _integers(self.steps[key], Rows.of(node, graph.spec(weight).shape))
+                graph = graph.with_constant(weight, steps.astype(np.int8))
+                shift = self.shifts[key].detach().numpy().astype(np.float64) * graph.spec(node.output).grid.scale[0]
+                moved = graph.constants[bias] + np.rint(shift / graph.spec(bias).grid.scales)
+                graph = graph.with_constant(bias, exact_sums.fitting_bias(graph, node, moved))
+        return graph
 
 
 def _in_real_values(graph: IntegerGraph, node: IntegerNode) -> IntegerNode:

@@ -45,7 +45,6 @@ def tune(
     judge: Judge,
     passes: int,
     seed: int,
-    weight_bits: int = 8,
     progress: Callable[[], None] = lambda: None,
 ) -> IntegerGraph:
     """Return ``graph`` with tuned weights and biases, or as it is where nothing better was found.
@@ -57,13 +56,12 @@ def tune(
         judge: Says how good a graph is, on other frames.
         passes: How often every frame is seen.
         seed: Seed of the order of frames.
-        weight_bits: 8, or fewer where the target narrows the grid.
         progress: Called once a batch.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _tune(Simulation(graph, weight_bits), _Teacher(model, frames), judge, passes, seed, progress)
+        return _tune(Simulation(graph), _Teacher(model, frames), judge, passes, seed, progress)
     finally:
         torch.set_num_threads(before)
 

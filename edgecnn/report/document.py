@@ -182,21 +182,6 @@ class BudgetSection(TypedDict):
     failed: NotRequired[list[FailedStep]]
 
 
-class NarrowingSection(TypedDict):
-    """What it costs that ``targets`` allow fewer than 8 bits for weights, and ``others`` share their graph.
-
-    Signal-to-noise ratios are those of the worst output on ``frames`` golden frames, None where outputs are indices:
-    of the bundle's graph, and of the one that the same recipe makes with 8 bits.
-    """
-
-    targets: list[str]
-    others: list[str]
-    weight_bits: int
-    frames: int
-    sqnr_db: float | None
-    sqnr_db_8_bits: float | None
-
-
 class EngineProof(TypedDict):
     """One engine against the reference on the golden frames.
 
@@ -245,7 +230,6 @@ class Report(TypedDict, total=False):
     accuracy: AccuracySection
     decisions: DecisionsSection
     budget: BudgetSection
-    narrowing: NarrowingSection
     engines: list[EngineProof]
     artefacts: list[Artefact]
     edge_tpu: list[EdgeTpuRow]

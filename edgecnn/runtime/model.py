@@ -19,7 +19,6 @@ from edgecnn.runtime.bundle import Bundle, Golden
 from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.compare import Acceptance, agreement
 from edgecnn.runtime.health.reference import Reference
-from edgecnn.runtime.processor import suspicion
 from edgecnn.vision.lanes.ego import ego
 from edgecnn.vision.preprocess import Geometry, Preprocess
 from edgecnn.vision.results import Output, Result
@@ -230,8 +229,9 @@ def load_entry(bundle: Bundle, entry: EngineEntry, threads: int | None = None) -
     """Load one artefact of a bundle with its engine; see `edgecnn.runtime.engines.load`."""
     manifest = bundle.manifest
     outputs = [output.tensor for output in manifest.outputs]
-    path = bundle.path_of(entry.files[0])
-    return engines.load(entry.name, path, [manifest.input.tensor], outputs, threads, entry.settings)
+    path, graph = bundle.path_of(entry.files[0]), bundle.path_of(manifest.graph)
+    wide = engines.wide_pairs(lambda: IntegerGraph.load(graph))
+    return engines.load(entry.name, path, [manifest.input.tensor], outputs, threads, wide)
 
 
 def run_frames(engine: engines.Engine, frames: Image) -> list[Array]:
@@ -261,6 +261,6 @@ def _self_test(model: Model, golden: Golden, strictness: str) -> None:
 
 
 def _failed(model: Model, what: str) -> VerificationError:
-    graph = IntegerGraph.load(model._bundle.path_of(model.manifest.graph))
-    cause = suspicion(model.engine_name, graph) or f"See: edgecnn verify {model._bundle.folder}"
-    return VerificationError(f"the self-test failed: {model.engine_name} {what}. {cause[0].upper()}{cause[1:]}")
+    return VerificationError(
+        f"the self-test failed: {model.engine_name} {what}. See: edgecnn verify {model._bundle.folder}"
+    )

@@ -29,7 +29,6 @@ from edgecnn.runtime.bundle import Bundle, Golden
 from edgecnn.runtime.compare import Acceptance, Agreement, Differences, agreement, check_contract, differences
 from edgecnn.runtime.engines import reference
 from edgecnn.runtime.model import REFERENCE, choose_entry, load_entry, reference_entry
-from edgecnn.runtime.processor import suspicion
 from edgecnn.tensor import QuantParams
 
 GridReader = Callable[[str, Path], Mapping[str, QuantParams]]
@@ -50,7 +49,6 @@ class EngineReport:
         outputs: Differences per output, over all golden frames.
         agreement: Decisions.
         milliseconds: Median time of one inference, the first left out where there are more.
-        suspicion: What may be behind differences, failed or not; empty if there are none or nothing is known.
     """
 
     engine: str
@@ -60,7 +58,6 @@ class EngineReport:
     outputs: tuple[Differences, ...] = ()
     agreement: Agreement | None = None
     milliseconds: float | None = None
-    suspicion: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,8 +196,8 @@ def check_engine(
     names = [output.tensor.name for output in bundle.manifest.outputs]
     found = tuple(differences(*item) for item in zip(names, golden.outputs, got, strict=True))
     agreed = agreement(bundle.manifest, golden.outputs, got, acceptance)
-    reason, cause = _complaint(entry, found, agreed), _suspicion(bundle, entry, found)
-    return EngineReport(entry.name, entry.target, FAIL if reason else PASS, reason, found, agreed, milliseconds, cause)
+    reason = _complaint(entry, found, agreed)
+    return EngineReport(entry.name, entry.target, FAIL if reason else PASS, reason, found, agreed, milliseconds)
 
 
 def _timed_run(bundle: Bundle, engine: engines.Engine, golden: Golden) -> tuple[list[Array], float]:
@@ -223,13 +220,6 @@ def _complaint(entry: EngineEntry, found: Sequence[Differences], agreed: Agreeme
     if not agreed.passed:
         return f"only {agreed.share:.1%} agree ({agreed.kind})"
     return ""
-
-
-def _suspicion(bundle: Bundle, entry: EngineEntry, found: Sequence[Differences]) -> str:
-    """Say what may be behind differences, empty if there are none or nothing is known."""
-    if not any(item.max_lsb for item in found):
-        return ""
-    return suspicion(entry.name, IntegerGraph.load(bundle.path_of(bundle.manifest.graph)))
 
 
 def verify_grids(bundle: Bundle, read_grids: GridReader, entries: Sequence[EngineEntry]) -> list[GridReport]:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from edgecnn.cli import app
-from edgecnn.composer import stages
-from edgecnn.profile import load_target
-from edgecnn.runtime import processor
 from tests.end_to_end import stripes
 
 TARGETS = ("rpi", "intel", "coral")
@@ -24,21 +20,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def weight_bits() -> int:
-    """Without VNNI only LiteRT gives the reference's integers with 8 bits."""
-    return 7 if processor.here().saturates else 8
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _exact_here(weight_bits: int) -> Iterator[None]:
-    """Let no target have more bits than this machine multiplies exactly."""
-    with pytest.MonkeyPatch.context() as patch:
-        if weight_bits < 8:
-            patch.setattr(stages, "load_target", lambda name: replace(load_target(name), weight_bits=weight_bits))
-        yield
 
 
 @pytest.fixture(scope="session")

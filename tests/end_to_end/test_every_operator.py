@@ -97,14 +97,14 @@ class Network(nn.Module):
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *FUNCTIONS])
-def test_three_engines_agree_with_the_reference(name: str, weight_bits: int) -> None:
+def test_three_engines_agree_with_the_reference(name: str) -> None:
     torch.manual_seed(1)
     model = import_torch(Network({**LAYERS, **FUNCTIONS}[name]).eval(), (1, 3, SIZE, SIZE))
     normalise(model)
     FrameInput((0.5,), (0.25,), "rgb")(model)
     FrameOutput()(model)
     frames = np.random.default_rng(0).integers(0, 256, (8, 1, SIZE, SIZE, 3)).astype(np.uint8)
-    graph = quantise(model, [frame[0] for frame in frames], load_recipe("default"), weight_bits).graph
+    graph = quantise(model, [frame[0] for frame in frames], load_recipe("default")).graph
     reference = ReferenceEngine(graph)
     expected = np.stack([reference.run([frame])[0] for frame in frames]).astype(int)
     for engine in ("onnxruntime", "openvino", "litert"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 import torch
 from torch import nn
 
+from edgecnn import exact_sums
 from edgecnn.affine import dequantise
 from edgecnn.graph import import_torch
 from edgecnn.integer_graph import Array, Attribute, IntegerGraph
@@ -25,6 +28,14 @@ from edgecnn.windows import output_size
 
 FAST = Recipe("fast", "", "minmax", "minmax", False)
 BEST = Recipe("best", "", "mse", "mse", True)
+
+
+@contextmanager
+def weights_of(bits: int) -> Iterator[None]:
+    """Let weights have ``bits`` bits, so that their rounding shows: a layer's noise grows by 6 dB a bit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_sums, "TOP", 2 ** (bits - 1) - 1)
+        yield
 
 
 def pictures(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> list[Array]:

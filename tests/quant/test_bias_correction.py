@@ -17,7 +17,15 @@ from edgecnn.quant.pipeline import quantise
 from edgecnn.recipe import Recipe
 from edgecnn.runtime.engines.reference import run_graph
 from edgecnn.tensor import QuantParams, TensorSpec
-from tests.quant.networks import SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled
+from tests.quant.networks import (
+    SmallMobileNet,
+    float_outputs,
+    in_normal_form,
+    integer_outputs,
+    pictures,
+    settled,
+    weights_of,
+)
 
 COARSE = Recipe("coarse", "", "minmax", "minmax", False)
 CORRECTED = Recipe("corrected", "", "minmax", "minmax", True)
@@ -46,18 +54,17 @@ def layer_errors(model, graph, frames) -> float:
 
 def test_correction_lowers_the_mean_error_of_the_layers(model):
     frames = pictures(6)
-    before = quantise(model, frames, COARSE, weight_bits=5).graph
-    after = quantise(model, frames, CORRECTED, weight_bits=5).graph
+    with weights_of(5):
+        before, after = (quantise(model, frames, recipe).graph for recipe in (COARSE, CORRECTED))
     assert layer_errors(model, after, frames) < 0.6 * layer_errors(model, before, frames)
 
 
 def test_correction_brings_the_mean_of_the_outputs_to_that_of_the_float_model(model):
     frames = pictures(6)
     wanted = float_outputs(model, frames).mean(axis=(0, 1))
-    errors = [
-        np.abs(integer_outputs(quantise(model, frames, recipe, weight_bits=5).graph, frames).mean(axis=(0, 1)) - wanted)
-        for recipe in (COARSE, CORRECTED)
-    ]
+    with weights_of(5):
+        graphs = [quantise(model, frames, recipe).graph for recipe in (COARSE, CORRECTED)]
+    errors = [np.abs(integer_outputs(graph, frames).mean(axis=(0, 1)) - wanted) for graph in graphs]
     assert errors[1].mean() < 0.5 * errors[0].mean()
 
 
@@ -75,7 +82,8 @@ def test_the_second_of_two_layers_by_hand():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 1))
     model, frames = in_normal_form(network, size=6), pictures(3, 6)
-    graph, corrected = (quantise(model, frames, recipe, weight_bits=4).graph for recipe in (COARSE, CORRECTED))
+    with weights_of(4):
+        graph, corrected = (quantise(model, frames, recipe).graph for recipe in (COARSE, CORRECTED))
     _, second = (node for node in graph.nodes if node.op == "Conv")
     # The second layer's own bias as it was, on what the corrected first layer gives.
     bias = second.inputs[2]
@@ -94,7 +102,7 @@ def test_the_second_of_two_layers_by_hand():
 
 def test_behind_a_clamp_only_what_the_bias_can_change_counts():
     """Half of the positions are shut in both models: they say nothing, and do not dilute the error of the others."""
-    node = IntegerNode("n", "Conv", ("x", "w", "b"), "y")
+    node = IntegerNode("n", "Conv", ("x", "w", "b"), "y", {"group": 1})
     grid, fine = QuantParams.per_tensor(0.1, 0), QuantParams.per_channel([0.001], 0)
     tensors = {
         "x": TensorSpec("x", (1, 1, 1, 4), "uint8", grid),

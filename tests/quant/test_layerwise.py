@@ -13,7 +13,16 @@ from edgecnn.quant import gptq
 from edgecnn.quant.layerwise import LIVE_BYTES, frames_that_fit
 from edgecnn.quant.pipeline import draft, quantise
 from edgecnn.recipe import Recipe
-from tests.quant.networks import SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled, sqnr
+from tests.quant.networks import (
+    SmallMobileNet,
+    float_outputs,
+    in_normal_form,
+    integer_outputs,
+    pictures,
+    settled,
+    sqnr,
+    weights_of,
+)
 
 NEAREST = Recipe("nearest", "", "minmax", "minmax", False)
 GPTQ = replace(NEAREST, rounding="gptq")
@@ -30,7 +39,8 @@ class Upsampled(nn.Module):
 
 def noise(model, recipe: Recipe, bits: int) -> float:
     held_out = pictures(8, seed=5)
-    graph = quantise(model, pictures(24, seed=1), recipe, weight_bits=bits).graph
+    with weights_of(bits):
+        graph = quantise(model, pictures(24, seed=1), recipe).graph
     return sqnr(float_outputs(model, held_out), integer_outputs(graph, held_out))
 
 
@@ -48,7 +58,8 @@ def test_noise_on_other_pictures_falls(network):
 def test_weights_alone_change_and_stay_in_range():
     torch.manual_seed(4)
     model = in_normal_form(settled(SmallMobileNet()))
-    before, after = (quantise(model, pictures(6), recipe, weight_bits=5).graph for recipe in (NEAREST, GPTQ))
+    with weights_of(5):
+        before, after = (quantise(model, pictures(6), recipe).graph for recipe in (NEAREST, GPTQ))
     assert before.tensors == after.tensors
     changed = {name for name, array in before.constants.items() if not np.array_equal(array, after.constants[name])}
     assert changed

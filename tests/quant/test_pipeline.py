@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from edgecnn.affine import dequantise, multiplier
 from edgecnn.errors import CalibrationError
+from edgecnn.exact_sums import broken_pairs, broken_sums
 from edgecnn.export import artefact
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.quant.pipeline import quantise
@@ -151,11 +153,11 @@ def test_mse_ranges_beat_minmax_on_heavy_tails():
     assert noise[1] > noise[0] + 3
 
 
-def test_seven_bits_keep_every_weight_inside_63(model):
-    for recipe in (FAST, BEST):
-        graph = quantise(model, pictures(2), recipe, weight_bits=7).graph
-        weights = [array for array in graph.constants.values() if array.dtype == np.int8]
-        assert max(int(np.abs(array.astype(int)).max()) for array in weights) == 63
+@pytest.mark.parametrize("recipe", [FAST, BEST, replace(BEST, rounding="gptq"), replace(FAST, tuning_passes=1)])
+def test_every_recipe_gives_weights_that_are_exact_everywhere(model, recipe):
+    graph = quantise(model, pictures(40), recipe).graph
+    assert broken_pairs(graph) == broken_sums(graph) == []
+    assert max(int(np.abs(array.astype(int)).max()) for array in graph.constants.values() if array.dtype == "i1") == 127
 
 
 def test_no_image_is_an_error(model):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgecnn.affine import dequantise, grid_for_range
+from edgecnn.exact_sums import broken_sums
 from edgecnn.integer_graph import IntegerGraph, IntegerNode
 from edgecnn.quant.placement import place
 from edgecnn.quant.quantise import constant_ranges, float_parameters, to_integers
@@ -73,13 +74,17 @@ def test_a_transposed_convolution_is_quantised_along_axis_1():
     assert run_graph(graph, frames_like(graph))["y"].shape == (1, 5, 16, 16)
 
 
-@pytest.mark.parametrize("bits", [7, 8])
-def test_weight_bits_narrow_the_weights(bits):
-    build = FloatGraphBuilder()
-    build.conv(build.x, 8, name="y")
-    for method in ("minmax", "mse"):
-        graph = quantised(build, {"y": (-2.0, 3.0)}, "y", weight_bits=bits, weight_range=method)
-        assert np.abs(graph.constants["y/weight"].astype(int)).max() <= 2 ** (bits - 1) - 1
+def test_a_row_that_is_too_long_for_int32_gets_a_coarser_scale():
+    """Equal weights are 64 each, since pairs go up to 128: 2**31 / (255 * 64) is 131,586 of them."""
+    for inputs, largest in ((131_000, 64), (140_000, 60)):
+        build = FloatGraphBuilder(channels=inputs, size=1)
+        weight = build.constant(np.ones((2, inputs, 1, 1), np.float32))
+        build.node("Conv", [build.x, weight], (1, 2, 1, 1), "y")
+        graph = quantised(build, {"y": (0.0, float(inputs))}, "y")
+        assert broken_sums(graph) == []
+        assert graph.constants["y/weight"].max() == largest
+        bright = np.full((1, 1, 1, inputs), 255, np.uint8)
+        assert run_graph(graph, [bright])["y"].min() >= 254
 
 
 def test_relu_is_the_grids_own_end():

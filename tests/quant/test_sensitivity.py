@@ -15,7 +15,16 @@ from edgecnn.quant.float_graph import read
 from edgecnn.quant.sensitivity import Sensitivity, measure, real_outputs
 from edgecnn.recipe import Recipe
 from edgecnn.runtime.evaluation.statistics import sqnr_db
-from tests.quant.networks import FAST, SmallMobileNet, float_outputs, in_normal_form, integer_outputs, pictures, settled
+from tests.quant.networks import (
+    FAST,
+    SmallMobileNet,
+    float_outputs,
+    in_normal_form,
+    integer_outputs,
+    pictures,
+    settled,
+    weights_of,
+)
 
 CORRECTED = Recipe("corrected", "", "minmax", "minmax", True)
 FRAMES = pictures(3, 16)
@@ -73,7 +82,8 @@ def test_the_noise_of_an_output_is_that_of_its_rounding() -> None:
 def test_a_network_of_one_layer_has_the_noise_of_that_layer() -> None:
     torch.manual_seed(1)
     model = in_normal_form(nn.Conv2d(3, 4, 3), size=16)
-    graph = pipeline.quantise(model, FRAMES, FAST, weight_bits=6).graph
+    with weights_of(6):
+        graph = pipeline.quantise(model, FRAMES, FAST).graph
     found = measure(model, graph, FRAMES)
     (layer,) = found.layers
     clean = float_outputs(model, FRAMES)
@@ -97,7 +107,8 @@ def test_a_correction_takes_the_mean_error_off() -> None:
         convolution.weight.copy_(torch.tensor([[1.0, 0.3385, 0.3385], [1.0, 0.6535, 0.6535]])[..., None, None])
     model = in_normal_form(convolution, size=16)
     flat = [np.full((16, 16, 3), 200, np.uint8) + item % 7 for item in FRAMES]
-    graph = pipeline.quantise(model, flat, FAST, weight_bits=4).graph
+    with weights_of(4):
+        graph = pipeline.quantise(model, flat, FAST).graph
     plain, corrected = (measure(model, graph, flat, wanted).layers[0] for wanted in (False, True))
     assert corrected.weights is not None
     assert plain.weights is not None

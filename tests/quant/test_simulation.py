@@ -18,7 +18,7 @@ from edgecnn.quant.pipeline import quantise
 from edgecnn.quant.simulation import Simulation
 from edgecnn.quant.tuning import can_tune, tune
 from edgecnn.runtime.engines.reference import run_graph
-from tests.quant.networks import FAST, SmallMobileNet, in_normal_form, pictures, settled
+from tests.quant.networks import FAST, SmallMobileNet, in_normal_form, pictures, settled, weights_of
 from tests.quant.test_pipeline import Excited, Gated, Multiplied
 
 
@@ -47,7 +47,7 @@ def test_the_simulation_gives_the_integers_of_the_reference(network):
     _, graph = small(network)
     simulation = Simulation(graph)
     off = []
-    for frame in pictures(4, 16, seed=3):
+    for frame in pictures(16, 16, seed=3):
         with torch.no_grad():
             real = simulation(frame, simulation.effective())
         wanted = run_graph(graph, [frame[None]])
@@ -81,10 +81,11 @@ def test_untouched_parameters_give_the_same_graph_back():
 def test_tuning_comes_nearer_to_the_float_model_and_repeats():
     torch.manual_seed(0)
     model = in_normal_form(settled(SmallMobileNet()))
-    graph = quantise(model, pictures(8), FAST, weight_bits=4).graph
-    assert can_tune(graph)
     frames, judge = pictures(48, seed=1), Judge(model, pictures(16, seed=2))
-    first, second = (tune(graph, model, frames, judge, 3, 0, weight_bits=4) for _ in range(2))
+    with weights_of(4):
+        graph = quantise(model, pictures(8), FAST).graph
+        assert can_tune(graph)
+        first, second = (tune(graph, model, frames, judge, 3, 0) for _ in range(2))
     assert judge(first) > judge(graph) + 0.5
     assert first.tensors == graph.tensors
     assert max(int(np.abs(a).max()) for name, a in first.constants.items() if name.endswith("/weight")) <= 7

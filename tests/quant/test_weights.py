@@ -1,4 +1,4 @@
-"""Weights and biases as integers: dead, tiny and huge channels, narrowed grids."""
+"""Weights and biases as integers: dead, tiny and huge channels, pairs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecnn.affine import dequantise, multiplier, quantise
+from edgecnn.exact_sums import PAIR, TOP, Rows, largest_pairs, nearest
 from edgecnn.quant.weights import (
     SMALLEST_FACTOR,
     bias_grid,
@@ -25,40 +26,64 @@ def random_weight(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+def scales_of(weight: np.ndarray, method: str) -> np.ndarray:
+    layout = layout_of(weight)
+    return weight_scales(channels_first(weight, layout), layout.partners(), method)
+
+
+def layout_of(weight: np.ndarray) -> Rows:
+    return Rows("Conv" if weight.ndim == 4 else "Gemm", 1, weight.shape)
+
+
+def grid_of(scales: np.ndarray, weight: np.ndarray, bias: np.ndarray, source=IN, target=OUT) -> QuantParams:
+    return weight_grid(scales, 0, channels_first(weight, layout_of(weight)), bias, source, target)
+
+
 def test_channels_first_moves_the_output_channels_to_the_front():
     weight = random_weight((2, 3, 4, 5))
-    assert channels_first(weight, 0).shape == (2, 60)
-    np.testing.assert_array_equal(channels_first(weight, 1)[2], weight[:, 2].ravel())
+    assert channels_first(weight, Rows("Conv", 1, weight.shape)).shape == (2, 60)
+    transposed = channels_first(weight, Rows("ConvTranspose", 1, weight.shape))
+    np.testing.assert_array_equal(transposed[2], weight[:, 2].ravel())
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize(("bits", "top"), [(8, 127), (7, 63)])
-def test_minmax_scales_reach_the_largest_weight_of_every_channel(axis, bits, top):
-    weight = random_weight((4, 6, 3, 3))
-    largest = np.abs(np.moveaxis(weight, axis, 0)).reshape(weight.shape[axis], -1).max(axis=1)
-    scales = weight_scales(weight, axis, bits, "minmax")
-    np.testing.assert_allclose(scales * top, largest, rtol=1e-6)
-    integers = quantise_weight(weight, QuantParams.per_channel(scales, axis), bits)
-    reached = np.abs(np.moveaxis(integers, axis, 0).astype(int)).reshape(weight.shape[axis], -1).max(axis=1)
-    assert (reached == top).all()
+def test_minmax_scales_reach_the_largest_weight_or_the_largest_pair():
+    weight = random_weight((64, 6, 3, 3))
+    layout, scales = layout_of(weight), scales_of(weight, "minmax")
+    integers = layout.split(quantise_weight(weight, QuantParams.per_channel(scales, 0), layout)).astype(int)
+    largest = np.abs(integers).max(axis=2)[0]
+    pairs = largest_pairs(integers, layout.partners())[0]
+    assert ((largest == TOP) | (pairs >= PAIR - 1)).all()
+    assert (largest <= TOP).all()
+    assert (pairs <= PAIR).all()
+    # Both happen: a single large weight keeps all 8 bits, two large neighbours share them.
+    assert 0 < (largest == TOP).sum() < 64
+
+
+def test_pairs_cost_next_to_nothing_where_large_weights_stand_alone():
+    """Two neighbours of the same sign are what costs; 7 bits for all would cost 6 dB."""
+    weight = random_weight((32, 16, 3, 3))
+    noise = {}
+    for name, layout in (("free", Rows("Conv", 512, (512, 1, 3, 3))), ("paired", layout_of(weight))):
+        rows = channels_first(weight, layout_of(weight))
+        partners = np.empty((0, rows.shape[1]), np.int64) if name == "free" else layout.partners()
+        scales = weight_scales(rows, partners, "mse")[:, None]
+        noise[name] = np.square(nearest(rows / scales, partners) * scales - rows).mean()
+    assert 1 < noise["paired"] / noise["free"] < 10**0.25
 
 
 def test_int8_weights_never_take_minus_128():
-    integers = quantise_weight(np.asarray([[-1e9, 1e9]], np.float32), QuantParams.per_channel([1.0], 0), 8)
-    assert integers.tolist() == [[-127, 127]]
-
-
-def test_seven_bits_stay_inside_63():
-    integers = quantise_weight(random_weight((8, 32)) * 100, QuantParams.per_channel(np.full(8, 0.01), 0), 7)
-    assert (integers.min(), integers.max()) == (-63, 63)
+    weight = np.asarray([[-1e9, 1e9]], np.float32)
+    assert quantise_weight(weight, QuantParams.per_channel([1.0], 0), layout_of(weight)).tolist() == [[-127, 127]]
 
 
 def test_mse_scales_have_no_larger_error_than_minmax():
     weight = random_weight((16, 20000))
     errors = {}
     for method in ("minmax", "mse"):
-        grid = QuantParams.per_channel(weight_scales(weight, 0, 8, method), 0)
-        errors[method] = np.square(dequantise(quantise_weight(weight, grid, 8), grid) - weight).sum(axis=1)
+        grid = QuantParams.per_channel(scales_of(weight, method), 0)
+        errors[method] = np.square(dequantise(quantise_weight(weight, grid, layout_of(weight)), grid) - weight).sum(
+            axis=1
+        )
     assert (errors["mse"] <= errors["minmax"] * (1 + 1e-6)).all()
     assert (errors["mse"] < errors["minmax"] * 0.999).any()
 
@@ -67,10 +92,10 @@ def test_mse_scales_have_no_larger_error_than_minmax():
 def test_a_dead_channel_gives_its_bias_and_no_nan(method):
     weight, bias = random_weight((3, 8)), np.asarray([0.5, -1.25, 0.0], np.float32)
     weight[1] = 0
-    scales = weight_scales(weight, 0, 8, method)
+    scales = scales_of(weight, method)
     assert scales[1] == 0.0
-    grid = weight_grid(scales, 0, bias, IN, OUT)
-    integers = quantise_weight(weight, grid, 8)
+    grid = grid_of(scales, weight, bias)
+    integers = quantise_weight(weight, grid, layout_of(weight))
     assert integers[1].tolist() == [0] * 8
     sums = bias_grid(IN, grid)
     real = dequantise(quantise(bias, sums, "int32"), sums)
@@ -89,7 +114,7 @@ def test_no_channel_is_so_extreme_that_it_cannot_be_represented(sizes, bias, s_i
     source, target = QuantParams.per_tensor(s_in), QuantParams.per_tensor(s_out)
     weight = (random_weight((len(sizes), 5)).T * np.asarray(sizes)).T.astype(np.float32)
     biases = np.full(len(sizes), bias, np.float32)
-    grid = weight_grid(weight_scales(weight, 0, 8, "minmax"), 0, biases, source, target)
+    grid = grid_of(scales_of(weight, "minmax"), weight, biases, source, target)
     factors = multiplier(source, grid, target)
     assert np.isfinite(factors).all()
     assert (factors >= SMALLEST_FACTOR * 0.999).all()
@@ -102,8 +127,8 @@ def test_no_channel_is_so_extreme_that_it_cannot_be_represented(sizes, bias, s_i
 
 def test_a_huge_bias_widens_only_its_own_channel():
     weight, bias = random_weight((2, 8)), np.asarray([1e9, 0.1], np.float32)
-    scales = weight_scales(weight, 0, 8, "minmax")
-    grid = weight_grid(scales, 0, bias, IN, OUT)
+    scales = scales_of(weight, "minmax")
+    grid = grid_of(scales, weight, bias)
     assert grid.scale[0] > 10 * scales[0]
     assert grid.scale[1] == pytest.approx(scales[1])
 

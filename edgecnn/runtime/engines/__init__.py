@@ -4,7 +4,7 @@ An engine is one file in this package, found by its name. It has
 
 - ``NAME``: the name shown to people, e.g. ``"ONNX Runtime"``;
 - ``REQUIREMENT``: what ``pip install`` needs to be given, e.g. ``"edgecnn[rpi]"``;
-- ``load(path, inputs, outputs, threads=None, settings=None) -> Engine``.
+- ``load(path, inputs, outputs, threads=None, wide_pairs=False) -> Engine``.
 
 The file imports its package inside ``load``, so that it can be found and described where the package is missing.
 """
@@ -12,7 +12,7 @@ The file imports its package inside ``load``, so that it can be found and descri
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -22,12 +22,14 @@ import numpy.typing as npt
 
 from edgecnn import plugins
 from edgecnn.errors import EngineError, MissingEngineError
+from edgecnn.exact_sums import broken_pairs
+from edgecnn.integer_graph import IntegerGraph
+from edgecnn.runtime import processor
 from edgecnn.runtime.closing import Closing
 from edgecnn.tensor import TensorSpec
 
 Array = npt.NDArray[np.generic]
 Found = TypeVar("Found")
-Setting = str | int | float | bool
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
@@ -74,7 +76,7 @@ class EngineModule(Protocol):
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         threads: int | None = None,
-        settings: Mapping[str, Setting] | None = None,
+        wide_pairs: bool = False,
     ) -> Engine:
         """Load the model file at ``path``.
 
@@ -83,7 +85,8 @@ class EngineModule(Protocol):
             inputs: What the model is expected to take; a file that takes something else is refused.
             outputs: What the model is expected to return, in this order.
             threads: Threads for one inference, None for one per usable processor.
-            settings: Values of the bundle's engine entry that this engine knows.
+            wide_pairs: Whether products of the file's weights can saturate on this processor, see `wide_pairs`: an
+                engine that would let them takes an exact way, or refuses.
 
         Raises:
             MissingEngineError: If the engine's package is not installed; the message says how to get it.
@@ -133,7 +136,7 @@ def load(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     threads: int | None = None,
-    settings: Mapping[str, Setting] | None = None,
+    wide_pairs: bool = False,
 ) -> Engine:
     """Load ``path`` with the engine called ``name``; see `EngineModule.load`.
 
@@ -144,9 +147,16 @@ def load(
     """
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}.")
-    if not settings:
-        return module(name).load(path, inputs, outputs, threads=threads)
-    return module(name).load(path, inputs, outputs, threads=threads, settings=settings)
+    return module(name).load(path, inputs, outputs, threads=threads, wide_pairs=wide_pairs)
+
+
+def wide_pairs(graph: Callable[[], IntegerGraph]) -> bool:
+    """Say whether weights break rule 1 of `edgecnn.exact_sums` on a processor where that matters.
+
+    Args:
+        graph: Gives the integer graph; not called where it does not matter.
+    """
+    return processor.here().saturates and bool(broken_pairs(graph()))
 
 
 def usable_processors() -> int:
@@ -182,17 +192,6 @@ def check_inputs(arrays: Sequence[Array], specs: Sequence[TensorSpec]) -> None:
                 f"input '{spec.name}' must be {spec.dtype} of shape {spec.shape}, "
                 f"got {array.dtype} of shape {tuple(array.shape)}."
             )
-
-
-def refuse_unknown_settings(engine: str, settings: Mapping[str, Setting], known: Sequence[str]) -> None:
-    """Refuse settings that the engine would not follow.
-
-    Raises:
-        EngineError: On the first unknown one.
-    """
-    for name in settings:
-        if name not in known:
-            raise EngineError(f"{engine} knows no setting '{name}'. Known: {', '.join(known) or 'none'}.")
 
 
 def pair_by_name(

@@ -19,11 +19,9 @@ from edgecnn.errors import EngineError, MissingEngineError
 from edgecnn.runtime.engines import (
     Array,
     EngineBase,
-    Setting,
     check_inputs,
     check_tensor,
     missing,
-    refuse_unknown_settings,
     usable_processors,
 )
 from edgecnn.tensor import TensorSpec
@@ -89,17 +87,17 @@ def load(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     threads: int | None = None,
-    settings: Mapping[str, Setting] | None = None,
+    wide_pairs: bool = False,
 ) -> LiteRTEngine:
     """Load a TFLite file; see `edgecnn.runtime.engines.EngineModule.load`.
 
-    A file compiled for the Edge TPU is given to it; without libedgetpu such a file cannot run at all.
+    A file compiled for the Edge TPU is given to it; without libedgetpu such a file cannot run at all. XNNPACK widens
+    products before it adds them, so pairs of weights may be wide.
 
     Raises:
         MissingEngineError: If no interpreter is installed, libedgetpu is missing, or numpy is too new for it.
         EngineError: If the file cannot be loaded, or takes or returns something else.
     """
-    refuse_unknown_settings(NAME, settings or {}, ())
     package = _import_package()
     try:
         content = path.read_bytes()

@@ -3,13 +3,13 @@
 One inference at a time, on an explicit number of threads. Idle threads do not spin: a camera loop waits most of the
 time, and spinning doubles the processor time for about 5 % of speed.
 
-Settings: ``x64quantprecision`` (true) keeps 8-bit products exact on x86 processors without VNNI, where they would
-saturate, at about the speed of float32. On processors with VNNI it costs that speed too.
+Of weights with wide pairs, which older bundles have, products would saturate on x86 processors without VNNI: there the
+session is told to keep them exact, at about the speed of float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,16 @@ from edgecnn.errors import EngineError
 from edgecnn.runtime.engines import (
     Array,
     EngineBase,
-    Setting,
     check_inputs,
     check_tensor,
     missing,
     pair_by_name,
-    refuse_unknown_settings,
     usable_processors,
 )
 from edgecnn.tensor import TensorSpec
 
 NAME = "ONNX Runtime"
 REQUIREMENT = "edgecnn[rpi]"
-SETTINGS = ("x64quantprecision",)
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int64)": "int64", "tensor(float)": "float32"}
 _ERRORS_ONLY = 3
@@ -71,7 +68,7 @@ def load(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     threads: int | None = None,
-    settings: Mapping[str, Setting] | None = None,
+    wide_pairs: bool = False,
 ) -> OnnxRuntimeEngine:
     """Load an ONNX file; see `edgecnn.runtime.engines.EngineModule.load`.
 
@@ -83,7 +80,7 @@ def load(
         import onnxruntime
     except ImportError as error:
         raise missing(NAME, REQUIREMENT, error) from error
-    options = _options(onnxruntime, threads, settings or {})
+    options = _options(onnxruntime, threads, wide_pairs)
     # What runs in a factory does not report to anybody.
     onnxruntime.disable_telemetry_events()
     try:
@@ -95,8 +92,7 @@ def load(
     return OnnxRuntimeEngine(session, inputs, outputs)
 
 
-def _options(onnxruntime: Any, threads: int | None, settings: Mapping[str, Setting]) -> Any:
-    refuse_unknown_settings(NAME, settings, SETTINGS)
+def _options(onnxruntime: Any, threads: int | None, wide_pairs: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or usable_processors()
     options.inter_op_num_threads = 1
@@ -104,7 +100,7 @@ def _options(onnxruntime: Any, threads: int | None, settings: Mapping[str, Setti
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if settings.get("x64quantprecision"):
+    if wide_pairs:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 

@@ -7,7 +7,7 @@ float32: without that hint a processor with bfloat16 silently uses it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,10 @@ from edgecnn.errors import EngineError
 from edgecnn.runtime.engines import (
     Array,
     EngineBase,
-    Setting,
     check_inputs,
     check_tensor,
     missing,
     pair_by_name,
-    refuse_unknown_settings,
     usable_processors,
 )
 from edgecnn.tensor import TensorSpec
@@ -30,6 +28,11 @@ from edgecnn.tensor import TensorSpec
 NAME = "OpenVINO"
 REQUIREMENT = "edgecnn[intel]"
 
+WIDE_PAIRS = (
+    "{}: OpenVINO would compute wrong results on this processor: it has no VNNI, and the bundle comes from an older "
+    "edgecnn, whose weights are not exact there. Export the model again, or run the bundle with another engine: "
+    "onnxruntime, litert or reference."
+)
 _DEVICE = "CPU"
 _DTYPES = {"u8": "uint8", "i8": "int8", "i32": "int32", "i64": "int64", "f32": "float32"}
 # What the execution graph lists beside the layers that compute.
@@ -75,15 +78,17 @@ def load(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     threads: int | None = None,
-    settings: Mapping[str, Setting] | None = None,
+    wide_pairs: bool = False,
 ) -> OpenVINOEngine:
     """Load an IR file; see `edgecnn.runtime.engines.EngineModule.load`.
 
     Raises:
         MissingEngineError: If openvino is not installed.
-        EngineError: If the file cannot be loaded, or takes or returns something else.
+        EngineError: If the file cannot be loaded, or takes or returns something else; or if ``wide_pairs``: this
+            engine knows no exact way.
     """
-    refuse_unknown_settings(NAME, settings or {}, ())
+    if wide_pairs:
+        raise EngineError(WIDE_PAIRS.format(path.name))
     model = _compile(path, threads)
     _check(path, "input", inputs, model.inputs)
     _check(path, "output", outputs, model.outputs)

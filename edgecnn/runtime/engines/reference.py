@@ -7,13 +7,13 @@ tens of times slower than an engine.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.errors import EngineError
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.ops import Operand, op_file
-from edgecnn.runtime.engines import EngineBase, Setting, check_inputs, refuse_unknown_settings
+from edgecnn.runtime.engines import EngineBase, check_inputs
 from edgecnn.tensor import TensorSpec
 
 NAME = "reference"
@@ -24,12 +24,15 @@ def run_node(graph: IntegerGraph, node: IntegerNode, values: dict[str, Array]) -
     """Execute one node on ``values`` (activations by name) and return its output.
 
     Raises:
-        EngineError: If the output has not the shape that the graph says.
+        EngineError: If the output has not the shape that the graph says, or a sum leaves int32.
     """
     operands = [Operand(_value(graph, values, name), graph.spec(name)) for name in node.inputs]
     output = graph.spec(node.output)
     module = importlib.import_module(f"edgecnn.ops.{op_file(node.op)}")
-    result: Array = module.reference(node, operands, output)
+    try:
+        result: Array = module.reference(node, operands, output)
+    except OverflowError as error:
+        raise EngineError(f"{node.op} '{node.name}': {error}") from error
     if result.shape != output.shape or result.dtype.name != output.dtype:
         raise EngineError(
             f"{node.op} '{node.name}' gave {result.dtype} {result.shape}, the graph says {output.dtype} {output.shape}"
@@ -72,14 +75,13 @@ def load(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     threads: int | None = None,
-    settings: Mapping[str, Setting] | None = None,
+    wide_pairs: bool = False,
 ) -> ReferenceEngine:
-    """Load the integer graph (``.npz``) at ``path``. numpy decides about ``threads``; there are no settings.
+    """Load the integer graph (``.npz``) at ``path``. numpy decides about ``threads``; its sums are exact.
 
     Raises:
         EngineError: If the graph takes or returns something else than ``inputs`` and ``outputs``.
     """
-    refuse_unknown_settings(NAME, settings or {}, ())
     engine = ReferenceEngine(IntegerGraph.load(path))
     if engine.inputs != tuple(inputs) or engine.outputs != tuple(outputs):
         raise EngineError(f"{path.name}: the graph's inputs and outputs are not those of the bundle. Export it again.")

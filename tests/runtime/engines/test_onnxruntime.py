@@ -28,11 +28,11 @@ def specs(graph: IntegerGraph) -> tuple[list[TensorSpec], list[TensorSpec]]:
     return [graph.spec("frame")], [graph.spec("logits")]
 
 
-@pytest.mark.parametrize("settings", [None, {"x64quantprecision": True}])
+@pytest.mark.parametrize("wide_pairs", [False, True])
 def test_it_repeats_the_reference_bit_by_bit(
-    model: Path, graph: IntegerGraph, golden: Golden, settings: dict[str, engines.Setting] | None
+    model: Path, graph: IntegerGraph, golden: Golden, wide_pairs: bool
 ) -> None:
-    with engines.load("onnxruntime", model, *specs(graph), threads=1, settings=settings) as engine:
+    with engines.load("onnxruntime", model, *specs(graph), threads=1, wide_pairs=wide_pairs) as engine:
         for index, expected in enumerate(golden.outputs[0]):
             (got,) = engine.run([golden.frames[index : index + 1]])
             assert got.dtype == np.uint8
@@ -77,9 +77,7 @@ def test_a_file_that_is_no_model(model: Path, graph: IntegerGraph, data: bytes |
         engines.load("onnxruntime", model, *specs(graph))
 
 
-def test_unknown_settings_and_threads(model: Path, graph: IntegerGraph) -> None:
-    with pytest.raises(EngineError, match=r"knows no setting 'fast'. Known: x64quantprecision"):
-        engines.load("onnxruntime", model, *specs(graph), settings={"fast": 1})
+def test_no_threads(model: Path, graph: IntegerGraph) -> None:
     with pytest.raises(EngineError, match="threads must be at least 1, got 0"):
         engines.load("onnxruntime", model, *specs(graph), threads=0)
 

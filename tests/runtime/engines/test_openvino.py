@@ -69,8 +69,6 @@ def test_another_contract_is_refused(model: Path, graph: IntegerGraph) -> None:
         engines.load("openvino", model, [frame], [replace(logits, shape=(1, 5))])
     with pytest.raises(EngineError, match=r"must have the inputs picture; the file has frame"):
         engines.load("openvino", model, [replace(frame, name="picture")], [logits])
-    with pytest.raises(EngineError, match=r"OpenVINO knows no setting 'speed'"):
-        engines.load("openvino", model, [frame], [logits], settings={"speed": 1})
 
 
 def test_a_file_that_is_no_model(tmp_path: Path, graph: IntegerGraph) -> None:

@@ -198,13 +198,6 @@ def test_a_graph_with_other_outputs_is_refused(tutorial, tmp_path):
         load(tmp_path / "graph.npz", [graph.spec("x")], [other])
 
 
-def test_settings_are_refused(tutorial, tmp_path):
-    graph, _, _ = tutorial
-    graph.save(tmp_path / "graph.npz")
-    with pytest.raises(EngineError, match="reference knows no setting 'turbo'"):
-        load(tmp_path / "graph.npz", [], [], settings={"turbo": True})
-
-
 def test_a_file_that_is_no_graph_is_refused(tmp_path):
     (tmp_path / "graph.npz").write_bytes(b"\x00" * 64)
     with pytest.raises(BundleError, match="not a readable integer graph"):
