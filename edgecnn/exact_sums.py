@@ -124,24 +124,26 @@ def nearest(steps: Doubles, partners: Indices) -> Doubles:
 
     A pair that is too large gives up the excess in equal parts, which is nearest in the sum of squares.
     """
-    integers: Doubles = np.clip(np.rint(steps), -TOP, TOP)
+    wanted: Doubles = np.clip(steps, -TOP, TOP)
+    integers: Doubles = np.rint(wanted)
     for mates in partners:
         sums = integers + integers[..., mates]
         at = np.nonzero((np.abs(sums) > PAIR) & (mates > np.arange(mates.size)))
         if not at[0].size:
             continue
         mate = (*at[:-1], mates[at[-1]])
-        first, second = np.abs(integers[at]), np.abs(integers[mate])
-        share = np.rint(shared(np.minimum(np.abs(steps[at]), first), np.minimum(np.abs(steps[mate]), second)))
-        kept = np.minimum(share, first)
-        integers[at] = np.copysign(kept, integers[at])
-        integers[mate] = np.copysign(np.minimum(PAIR - kept, second), integers[mate])
+        share = np.rint(shared(np.abs(wanted[at]), np.abs(wanted[mate])))
+        kept = np.minimum(share, np.abs(integers[at]))
+        left = np.minimum(PAIR - kept, np.abs(integers[mate]))
+        # Who has given something up in this pairing wants no more in the next.
+        wanted[at] = integers[at] = np.copysign(kept, integers[at])
+        wanted[mate] = integers[mate] = np.copysign(left, integers[mate])
     return integers
 
 
 def shared(first: Doubles, second: Doubles) -> Doubles:
-    """Return what is left of ``first`` when two magnitudes whose sum exceeds `PAIR` give up the excess equally."""
-    left: Doubles = first - np.maximum(first + second - PAIR, 0.0) / 2
+    """Return what is left of ``first`` when two magnitudes give up equally what they exceed `PAIR` by."""
+    left: Doubles = first - (first + second - PAIR) / 2
     return left
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgecnn.affine import dequantise
+from edgecnn.exact_sums import Rows, nearest
 from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, Attribute, IntegerGraph, IntegerNode
 from edgecnn.runtime.engines.reference import run_graph
@@ -33,6 +34,12 @@ def single(
     return IntegerGraph("single", names, (output.name,), (node,), tensors, constants)
 
 
+def in_pairs(op: str, weight: Array, group: int = 1) -> Array:
+    """Return the nearest integer weights that keep rule 1 of `edgecnn.exact_sums`, int8."""
+    layout = Rows(op, group, weight.shape)
+    return layout.join(nearest(layout.split(weight.astype(float)), layout.partners())).astype(np.int8)
+
+
 def convolution(
     op: str,
     x: TensorSpec,
@@ -40,9 +47,15 @@ def convolution(
     bias: Array,
     scales: Sequence[float],
     output: TensorSpec,
+    wide_pairs: bool = False,
     **attributes: Attribute,
 ) -> IntegerGraph:
-    """Make a Conv, ConvTranspose or Gemm; the weight's scales run along its output channels."""
+    """Make a Conv, ConvTranspose or Gemm; the weight's scales run along its output channels.
+
+    Its weights keep rule 1 of `edgecnn.exact_sums`, as those of an export do, but for ``wide_pairs``.
+    """
+    group = attributes.get("group", 1)
+    weight = weight if wide_pairs else in_pairs(op, weight, group)
     axis = 1 if op == "ConvTranspose" else 0
     per_channel = QuantParams.per_channel(scales, axis)
     sums = per_channel.scales * x.grid.scales

@@ -8,21 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.exact_sums import Rows, nearest
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode, write_npz
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.runtime.bundle import Content, Golden, write_bundle
 from edgecnn.runtime.engines.reference import ReferenceEngine
 from edgecnn.runtime.model import run_frames
 from edgecnn.tensor import QuantParams, TensorSpec
+from tests.ops.single import in_pairs
 
 LABELS = ("good", "scratch", "dent", "stain")
-
-
-def in_pairs(weight: Array) -> Array:
-    """Return convolution weights that keep rule 1 of `edgecnn.exact_sums`, as those of an export do."""
-    layout = Rows("Conv", 1, weight.shape)
-    return layout.join(nearest(layout.split(weight.astype(float)), layout.partners())).astype(np.int8)
 
 
 def tiny_graph() -> IntegerGraph:
@@ -36,7 +30,7 @@ def tiny_graph() -> IntegerGraph:
     maps = TensorSpec("maps", (1, 4, 4, 4), "uint8", QuantParams.per_tensor(0.09, 120))
     logits = TensorSpec("logits", (1, 4), "uint8", QuantParams.per_tensor(0.05, 128))
     constants: dict[str, Array] = {
-        "weight": in_pairs(rng.integers(-127, 128, weight.shape, dtype=np.int8)),
+        "weight": in_pairs("Conv", rng.integers(-127, 128, weight.shape, dtype=np.int8)),
         "bias": rng.integers(-9000, 9000, bias.shape, dtype=np.int32),
     }
     conv = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": 1}

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgecnn.exact_sums import WEIGHTED
 from edgecnn.export.tflite import to_bytes
 from edgecnn.integer_graph import Array, Attribute, IntegerGraph, IntegerNode
 from edgecnn.runtime.engines.reference import run_graph
 from edgecnn.tensor import QuantParams, TensorSpec
 from edgecnn.windows import output_size
+from tests.ops.single import in_pairs
 
 
 class GraphBuilder:
@@ -113,9 +115,13 @@ class GraphBuilder:
         return self.node("Gemm", [x, *parameters], (*self.shape(x)[:-1], count), self.sum_grid(x, terms))
 
     def graph(self, *outputs: str) -> IntegerGraph:
-        return IntegerGraph(
-            "test", tuple(self.inputs), outputs, tuple(self.nodes), dict(self.tensors), dict(self.constants)
-        )
+        """Return the graph, its weights in pairs that every engine adds exactly."""
+        constants = dict(self.constants)
+        for node in self.nodes:
+            if node.op in WEIGHTED:
+                group = int(node.attributes.get("group", 1))
+                constants[node.inputs[1]] = in_pairs(node.op, constants[node.inputs[1]], group)
+        return IntegerGraph("test", tuple(self.inputs), outputs, tuple(self.nodes), dict(self.tensors), constants)
 
     def arrays(self) -> list[Array]:
         return [self.random.integers(0, 256, self.shape(name), dtype=np.uint8) for name in self.inputs]

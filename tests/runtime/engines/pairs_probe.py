@@ -50,7 +50,9 @@ def asked(layer: Rows) -> tuple[IntegerGraph, list[tuple[int, int]]]:
     grids = uint8("x", x, 1.0, 0), uint8("y", y, 254.0, 0)
     bias = np.zeros(outputs, np.int32)
     scales = [1.0] * outputs
-    return convolution(layer.op, grids[0], weight, bias, scales, grids[1], **(given if taps else {})), pairs
+    return convolution(
+        layer.op, grids[0], weight, bias, scales, grids[1], wide_pairs=True, **(given if taps else {})
+    ), pairs
 
 
 def saturating(engine: str, layer: Rows) -> list[tuple[int, int]]:
