@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.composer.golden import GoldenFrames
 from edgecnn.errors import DataError
 from edgecnn.runtime.health.reference import Gatherer
 from edgecnn.vision.frames import Frames, Skipped
 from edgecnn.vision.preprocess import Preprocess
 
 Frame = npt.NDArray[np.uint8]
-GOLDEN_FRAMES = 8
 SOME_TILES = 4
 """Tiles taken of each picture where nobody knows how many pictures there will be."""
 
@@ -49,7 +49,7 @@ class Calibration:
         again: Whether there may be more than one walk.
 
     Attributes:
-        golden: The first frames. A walk that breaks off leaves those of the walks before it.
+        golden: Chooses golden frames among those of the last walk that gave any.
         digest: SHA-256 over the source's frames that the last walk read; see `Frames.digest`.
         gatherer: Has looked at the frames of the last walk.
     """
@@ -59,7 +59,7 @@ class Calibration:
         self._live = self._fitted(0) if again and _length(source) is None else None
         self._kept: list[_Seen] = []
         self._skipped = 0
-        self.golden: list[Frame] = []
+        self.golden = GoldenFrames()
         self.digest = ""
         self.gatherer = Gatherer(preprocess)
 
@@ -80,10 +80,11 @@ class Calibration:
             DataError: At the end, if not one frame could be read.
         """
         self._skipped, self.gatherer = 0, Gatherer(self._preprocess)
+        golden = GoldenFrames()
         for number, seen in enumerate(self._fitted(samples) if self._live is None else self._replayed(self._live), 1):
             self.digest, self._skipped = seen.digest, seen.skipped
-            if len(self.golden) < number <= GOLDEN_FRAMES:
-                self.golden.append(seen.frame.copy())
+            golden.add(seen.frame)
+            self.golden = golden
             if seen.whole is not None:
                 self.gatherer.add(*seen.whole)
             yield seen.frame

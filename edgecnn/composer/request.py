@@ -86,8 +86,8 @@ class Work:
 
     @property
     def golden(self) -> list[Frame]:
-        """The first calibration frames at the model's size."""
-        return self.calibration.golden
+        """Calibration frames at the model's size that are unlike each other; see `edgecnn.composer.golden`."""
+        return self.calibration.golden.frames
 
     def restored(self, outputs: list[Array]) -> list[Array]:
         """Bring outputs of rank 4, which leave the graph as NHWC, back to the model's NCHW."""

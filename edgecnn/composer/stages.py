@@ -16,6 +16,7 @@ from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
 from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
+from edgecnn.composer.golden import drawn
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
@@ -249,7 +250,7 @@ def _static_shape(value: ir.Value) -> tuple[int, ...]:
 
 def _golden(work: Work, graph: IntegerGraph) -> dict[str, Array]:
     """Let the reference engine say what the golden frames give."""
-    frames = np.stack(work.golden)
+    frames = np.stack([*work.golden, *drawn(work.golden[0].shape)])
     outputs = run_frames(ReferenceEngine(graph), frames)
     return {"frames": frames} | {f"out_{index}": output for index, output in enumerate(outputs)}
 

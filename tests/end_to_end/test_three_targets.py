@@ -103,7 +103,7 @@ def test_the_formats_own_metadata_name_the_classes(bundle: Path) -> None:
 def test_every_engine_gives_the_references_integers(bundle: Path) -> None:
     with Bundle.open(bundle) as opened:
         golden = opened.golden()
-        assert golden.frames.shape == (8, 32, 32, 3)
+        assert golden.frames.shape == (8 + 4, 32, 32, 3)
         for entry in opened.engines:
             with load_entry(opened, entry, threads=1) as engine:
                 assert np.array_equal(run_frames(engine, golden.frames)[0], golden.outputs[0]), entry.name
