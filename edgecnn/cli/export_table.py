@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgecnn.cli import console
 
 if TYPE_CHECKING:
-    from edgecnn.report.document import BudgetSection, Report
+    from edgecnn.report.document import BudgetSection, FidelitySection, Report
 
 
 def show(folder: Path, report: Report) -> None:
@@ -23,6 +23,8 @@ def show(folder: Path, report: Report) -> None:
         for item in report["engines"]
     ]
     console.table("against the reference, on golden frames", ("engine", ">equal", ">largest LSB", ""), proofs)
+    if "fidelity" in report:
+        _show_fidelity(report["fidelity"])
     if "budget" in report:
         _show_budget(report["budget"])
     if "accuracy" in report:
@@ -30,6 +32,21 @@ def show(folder: Path, report: Report) -> None:
     for text in report["notes"]:
         console.note(f"note: {text}")
     console.out().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _show_fidelity(found: FidelitySection) -> None:
+    rows = [
+        (
+            item["output"],
+            "-" if item["sqnr_db"] is None else f"{item['sqnr_db']:.1f} dB",
+            f"{item['low']:.4g} .. {item['high']:.4g}",
+            "COLLAPSED" if item["collapsed"] else "",
+        )
+        for item in found["outputs"]
+    ]
+    console.table("INT8 beside float", ("output", ">signal to noise", "float range", ""), rows)
+    same = "" if found["agreement"] is None else f"; {found['agreement']:.1%} of the decisions are float's"
+    console.out().print(f"on {found['frames']} held-out calibration picture(s){same}", markup=False, soft_wrap=True)
 
 
 def _show_budget(budget: BudgetSection) -> None:

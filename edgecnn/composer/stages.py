@@ -16,6 +16,8 @@ from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
 from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
+from edgecnn.composer.fidelity import fidelity
+from edgecnn.composer.fidelity import warnings as fidelity_warnings
 from edgecnn.composer.golden import drawn
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
@@ -85,8 +87,12 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         progress("golden frames", 1)
         golden = _golden(work, graph)
         proofs = _prove(work, manifest, files, golden, progress)
+        progress("comparing with float", 1)
+        found = fidelity(work, manifest, graph, rung.quantised.held_out)
+        work.notes[:0] = fidelity_warnings(found)
         evaluation = _evaluate(work, manifest, files, pictures, progress) if pictures else None
         report = reporting.report_of(work, rung, manifest, files, proofs, evaluation, climbed)
+        report["fidelity"] = found
         report = measure_layers(report, work, rung, progress)
         progress("writing", 1)
         graph.save(scratch / manifest.graph)

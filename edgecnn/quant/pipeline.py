@@ -47,6 +47,7 @@ class Quantised:
         observer: Name of the observer whose ranges were taken.
         corrected: Whether biases were corrected.
         tuned: Whether weights and biases were fine-tuned; not where that brought nothing.
+        held_out: Calibration frames that no weight was rounded on; of very few frames, all.
     """
 
     graph: IntegerGraph
@@ -55,6 +56,7 @@ class Quantised:
     observer: str
     corrected: bool
     tuned: bool = False
+    held_out: Sequence[Frame] = ()
 
 
 def quantise(
@@ -95,7 +97,7 @@ def quantise(
     )
     if not is_judged:
         integers = quantiser(start.ranges, start.correct, lambda: progress("rounding"))
-        return Quantised(integers, statistics, kept.count, start.observer, start.correct)
+        return Quantised(integers, statistics, kept.count, start.observer, start.correct, held_out=held_out)
     judge = Judge(model, held_out)
     chosen = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
     integers = chosen.graph
@@ -110,7 +112,7 @@ def quantise(
             lambda: progress("tuning"),
         )
     made_of, tuned = chosen.made_of, integers is not chosen.graph
-    return Quantised(integers, statistics, kept.count, made_of.observer, made_of.correct, tuned)
+    return Quantised(integers, statistics, kept.count, made_of.observer, made_of.correct, tuned, held_out)
 
 
 def _frame_bytes(model: ir.Model) -> int:

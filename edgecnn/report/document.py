@@ -182,6 +182,27 @@ class BudgetSection(TypedDict):
     failed: NotRequired[list[FailedStep]]
 
 
+class FidelityOutput(TypedDict):
+    """One output of INT8 beside float: its range in float, and what of it is lost, empty if nothing is."""
+
+    output: str
+    sqnr_db: float | None
+    low: float
+    high: float
+    collapsed: str
+
+
+class FidelitySection(TypedDict):
+    """INT8 beside float on ``frames`` calibration frames that no weight was rounded on.
+
+    ``agreement`` is the share of equal decisions, of masks that of equal pixels; None where nothing is decided.
+    """
+
+    frames: int
+    agreement: Share | None
+    outputs: list[FidelityOutput]
+
+
 class EngineProof(TypedDict):
     """One engine against the reference on the golden frames.
 
@@ -227,6 +248,7 @@ class Report(TypedDict, total=False):
     frame: FrameSection
     calibration: CalibrationSection
     layers: list[LayerRow]
+    fidelity: FidelitySection
     accuracy: AccuracySection
     decisions: DecisionsSection
     budget: BudgetSection
