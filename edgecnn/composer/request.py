@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,7 @@ class Work:
         passes: What the passes did.
         folding_difference: Largest relative difference of the float outputs before and after the passes.
         entry: The pass that made the frame the input.
+        meanings: What each output's values can be taken for, by its name; see `edgecnn.composer.meaning`.
         notes: What the user should know.
     """
 
@@ -82,6 +83,7 @@ class Work:
     passes: PassReport
     folding_difference: float
     entry: FrameInput
+    meanings: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -18,6 +18,7 @@ from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
+from edgecnn.composer.meaning import meanings
 from edgecnn.composer.narrowing import FULL_BITS, narrowing
 from edgecnn.composer.request import Progress, Request, Rung, Work
 from edgecnn.composer.rung import quantise_with
@@ -31,7 +32,7 @@ from edgecnn.errors import (
 from edgecnn.export import artefact
 from edgecnn.graph import notes as graph_notes
 from edgecnn.integer_graph import Array, IntegerGraph, write_npz
-from edgecnn.manifest import Manifest
+from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
@@ -107,19 +108,20 @@ def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], 
     progress("folding", 1)
     work = prepare(request, recipes)
     graph = check_lowers(work)
-    _check_tiles(request, graph)
+    decided = decides(request.expects, graph, work.meanings)
+    _check_tiles(request, *decided)
     if counted:
-        budget.check_decides(*decides(request.expects, graph))
+        budget.check_decides(*decided)
     return work, pictures, counted
 
 
-def _check_tiles(request: Request, graph: IntegerGraph) -> None:
+def _check_tiles(request: Request, task: str, outputs: Sequence[OutputContract]) -> None:
     """Refuse tiles where the outputs cannot be put together.
 
     Raises:
         OptionError: Saying why.
     """
-    reason = refusal(*decides(request.expects, graph)) if request.expects.resize.mode == "tile" else ""
+    reason = refusal(task, outputs) if request.expects.resize.mode == "tile" else ""
     if reason:
         raise OptionError(f"the model cannot be run in tiles (--resize tile): {reason}. Choose another --resize.")
 
@@ -175,7 +177,8 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
     again = len(recipes) > 1 or any(profile.weight_bits < FULL_BITS for profile in profiles)
     calibration = Calibration(request.calibration, preprocess, again)
-    return Work(request, profiles, recipes, preprocess, calibration, original, passes, difference, entry, notes)
+    meant = meanings(model)
+    return Work(request, profiles, recipes, preprocess, calibration, original, passes, difference, entry, meant, notes)
 
 
 def check_lowers(work: Work) -> IntegerGraph:
