@@ -20,6 +20,7 @@ from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
 from edgecnn.composer.meaning import meanings
 from edgecnn.composer.narrowing import FULL_BITS, narrowing
+from edgecnn.composer.reading_back import read_back
 from edgecnn.composer.request import Progress, Request, Rung, Work
 from edgecnn.composer.rung import quantise_with
 from edgecnn.errors import (
@@ -67,7 +68,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         OptionError: If targets, recipe, labels or the accuracy budget cannot be what was asked for.
         CalibrationError: If nothing was left to calibrate on, or no grid can hold what was seen.
         MissingEngineError: If there is an accuracy budget, and the first target's engine is not installed.
-        BundleError: If the bundle cannot be written; nothing is left half-written.
+        BundleError: If the bundle cannot be written, or does not open and run as written; nothing is left half-written.
     """
     _check_free(output, request.overwrite)
     work, pictures, counted = _begin(request, progress)
@@ -92,7 +93,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
             write_npz(scratch / HEALTH_FILE, rung.health.arrays())
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
         texts = reporting.texts(work, report, manifest, pictures, evaluation)
-        write_bundle(output, manifest, contents | texts, request.overwrite)
+        write_bundle(output, manifest, contents | texts, request.overwrite, lambda written: read_back(written, proofs))
     return report
 
 
