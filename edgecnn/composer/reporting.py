@@ -186,7 +186,7 @@ def _frame(work: Work) -> FrameSection:
     """Measure what folding the normalisation costs, on golden frames: only the border can differ."""
     after, found = FloatModel(work.request.source.model), work.entry.report
     inputs = [(work.entry.feed(frame), {"frame": frame[None]}) for frame in work.golden]
-    effect = largest_difference((work.original(before), work.restored(after(now))) for before, now in inputs)
+    effect = largest_difference((work.original(before), after(now)) for before, now in inputs)
     fallback = found.reason if found.fallback else None
     return {"zero_point": found.zero_point, "exact": found.exact, "border_effect": effect, "fallback": fallback}
 

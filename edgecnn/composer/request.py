@@ -10,9 +10,8 @@ import onnx_ir as ir
 
 from edgecnn.composer.calibration import Calibration, Frame
 from edgecnn.composer.source import Expectation, Source
-from edgecnn.integer_graph import Array
-from edgecnn.passes.float_difference import FloatModel
 from edgecnn.passes.frame_input import FrameInput
+from edgecnn.passes.frame_output import FloatRun
 from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
 from edgecnn.quant.pipeline import Quantised
@@ -66,7 +65,7 @@ class Work:
         recipes: What to try, in this order: one recipe, or with a budget the steps of the ladder.
         preprocess: Brings frames to the model's size.
         calibration: The calibration frames.
-        original: The float model as it was imported, ready to run.
+        original: The float model as it was imported, ready to run; its outputs come in the layouts of the bundle.
         passes: What the passes did.
         folding_difference: Largest relative difference of the float outputs before and after the passes.
         entry: The pass that made the frame the input.
@@ -79,7 +78,7 @@ class Work:
     recipes: list[Recipe]
     preprocess: Preprocess
     calibration: Calibration
-    original: FloatModel
+    original: FloatRun
     passes: PassReport
     folding_difference: float
     entry: FrameInput
@@ -95,10 +94,6 @@ class Work:
     def golden(self) -> list[Frame]:
         """The first calibration frames at the model's size."""
         return self.calibration.golden
-
-    def restored(self, outputs: list[Array]) -> list[Array]:
-        """Bring outputs of rank 4, which leave the graph as NHWC, back to the model's NCHW."""
-        return [array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for array in outputs]
 
 
 @dataclass(frozen=True)

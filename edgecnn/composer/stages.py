@@ -171,7 +171,8 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     difference = largest_difference([(original(sample), FloatModel(model)(sample))])
     entry = FrameInput(expects.mean, expects.std, expects.color)
     entry(model)
-    FrameOutput()(model)
+    leaving = FrameOutput()
+    leaving(model)
     _check_labels(model.graph, expects.labels, expects.task)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
@@ -179,7 +180,10 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     again = len(recipes) > 1 or any(profile.weight_bits < FULL_BITS for profile in profiles)
     calibration = Calibration(request.calibration, preprocess, again)
     meant = meanings(model)
-    return Work(request, profiles, recipes, preprocess, calibration, original, passes, difference, entry, meant, notes)
+    float_model = leaving.behind(original)
+    return Work(
+        request, profiles, recipes, preprocess, calibration, float_model, passes, difference, entry, meant, notes
+    )
 
 
 def check_lowers(work: Work) -> IntegerGraph:
