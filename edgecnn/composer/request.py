@@ -118,5 +118,5 @@ class Rung:
 
     @property
     def tuned_in_vain(self) -> bool:
-        """Whether the recipe fine-tunes, but its result is the one without it."""
-        return self.recipe.tuning_passes > 0 and not self.quantised.tuned
+        """Whether the recipe has fine-tuned, but its result is the one without it."""
+        return self.recipe.tuning_passes > 0 and not self.quantised.tuned and not self.quantised.obstacle

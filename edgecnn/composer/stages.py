@@ -166,6 +166,7 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
         raise OptionError("name at least one target.")
     profiles = [load_target(name) for name in request.targets]
     model, expects = request.source.model, request.expects
+    taken_for_granted = reporting.expectation_notes(request.source, expects)
     original, sample = FloatModel(model), _sample(model.graph)
     passes = normalise(model)
     difference = largest_difference([(original(sample), FloatModel(model)(sample))])
@@ -176,7 +177,7 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     _check_labels(model.graph, expects.labels, expects.task)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
-    notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
+    notes = [*graph_notes(model), *taken_for_granted]
     again = len(recipes) > 1 or any(profile.weight_bits < FULL_BITS for profile in profiles)
     calibration = Calibration(request.calibration, preprocess, again)
     meant = meanings(model)
