@@ -20,9 +20,11 @@ from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
 from edgecnn.composer.meaning import meanings
 from edgecnn.composer.narrowing import FULL_BITS, narrowing
+from edgecnn.composer.picture_notes import picture_notes
 from edgecnn.composer.reading_back import read_back
 from edgecnn.composer.request import Progress, Request, Rung, Work
 from edgecnn.composer.rung import quantise_with
+from edgecnn.composer.tensor_notes import tensor_notes
 from edgecnn.errors import (
     BundleError,
     MissingEngineError,
@@ -76,6 +78,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         rung, climbed = _best(work, counted, scratch, progress)
         graph = rung.quantised.graph
         work.notes.extend(reporting.calibration_notes(rung))
+        work.notes.extend(_oddities(work, rung))
         progress("lowering", 1)
         files = lower(work, graph, scratch)
         manifest = manifest_of(work, rung, files)
@@ -95,6 +98,13 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         texts = reporting.texts(work, report, manifest, pictures, evaluation)
         write_bundle(output, manifest, contents | texts, request.overwrite, lambda written: read_back(written, proofs))
     return report
+
+
+def _oddities(work: Work, rung: Rung) -> list[str]:
+    """Return what is odd about the calibration pictures and about single layers."""
+    quantised = rung.quantised
+    pictures = picture_notes(list(work.calibration.sights.items()))
+    return pictures + tensor_notes(quantised.graph, rung.model, work.golden, list(quantised.statistics))
 
 
 def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], list[Labelled]]:

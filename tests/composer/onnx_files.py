@@ -21,7 +21,7 @@ def weight(channels: int = 3) -> np.ndarray:
 def node(op: str, inputs: str | Sequence[str], output: str, **attributes: object) -> onnx.NodeProto:
     """Return a node; ``inputs`` are names with a space between, or a list where one is left out."""
     names = inputs.split() if isinstance(inputs, str) else list(inputs)
-    return helper.make_node(op, names, [output], output, **attributes)
+    return helper.make_node(op, names, [output], **({"name": output} | attributes))
 
 
 def write(
