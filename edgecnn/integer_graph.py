@@ -170,7 +170,7 @@ class IntegerGraph:
         }
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         arrays = {"graph": np.frombuffer(text.encode(), np.uint8)}
-        arrays |= {keys[name]: np.ascontiguousarray(self.constants[name]) for name in sorted(self.constants)}
+        arrays |= {keys[name]: np.asarray(self.constants[name], order="C") for name in sorted(self.constants)}
         write_npz(path, arrays)
 
     @classmethod

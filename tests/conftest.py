@@ -20,6 +20,15 @@ def project_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Return the folder of small models that once failed, or skip."""
+    folder = Path(os.environ.get("EDGECNN_CASES", ROOT.parent / "shared" / "cases"))
+    if not folder.is_dir():
+        pytest.skip(f"no models that once failed at {folder}; name their folder in EDGECNN_CASES")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Return the folder of test data, or skip. For tests marked ``data``."""
     folder = Path(os.environ.get("EDGECNN_DATA", ROOT.parent / "shared" / "data"))

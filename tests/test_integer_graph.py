@@ -48,6 +48,27 @@ def small_graph() -> IntegerGraph:
     return IntegerGraph("small", ("x",), ("y",), nodes, tensors, {"weight": weight, "bias": bias})
 
 
+def test_a_constant_without_axes_comes_back_without_axes(tmp_path: Path) -> None:
+    factor = TensorSpec("factor", (), "uint8", GRID)
+    node = IntegerNode("scale", "Mul", ("x", "factor"), "y")
+    tensors = {
+        spec.name: spec for spec in (small_graph().spec("x"), factor, TensorSpec("y", (1, 2, 4, 4), "uint8", GRID))
+    }
+    graph = IntegerGraph("scalar", ("x",), ("y",), (node,), tensors, {"factor": np.asarray(13, np.uint8)})
+    graph.save(tmp_path / "graph.npz")
+    loaded = IntegerGraph.load(tmp_path / "graph.npz")
+    assert (loaded.constants["factor"].shape, loaded.constants["factor"].item()) == ((), 13)
+    assert loaded.tensors == graph.tensors
+
+
+def test_constants_are_written_row_by_row(tmp_path: Path) -> None:
+    graph = small_graph()
+    turned = {name: np.asfortranarray(array) for name, array in graph.constants.items()}
+    graph.save(tmp_path / "a.npz")
+    replace(graph, constants=turned).save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
 def test_activations_end_with_their_last_reader() -> None:
     graph = small_graph()
     again = IntegerNode("again", "MaxPool", ("maps",), "z", graph.nodes[1].attributes)

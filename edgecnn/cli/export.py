@@ -192,9 +192,9 @@ def _expectation(
     """Put the user's options over what the model itself says."""
     expects = source.expects
     if mean is not None:
-        expects = replace(expects, mean=_floats(mean, "--mean"))
+        expects = replace(expects, mean=_floats(mean, "--mean"), told=True)
     if std is not None:
-        expects = replace(expects, std=_floats(std, "--std"))
+        expects = replace(expects, std=_floats(std, "--std"), told=True)
     if color is not None:
         expects = replace(expects, color=color)
     if resize is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.composer.golden import GoldenFrames
+from edgecnn.composer.picture_notes import Sight, look
 from edgecnn.errors import DataError
 from edgecnn.runtime.health.reference import Gatherer
 from edgecnn.vision.frames import Frames, Skipped
@@ -52,6 +53,7 @@ class Calibration:
         golden: Chooses golden frames among those of the last walk that gave any.
         digest: SHA-256 over the source's frames that the last walk read; see `Frames.digest`.
         gatherer: Has looked at the frames of the last walk.
+        sights: What was seen of every picture, by its name.
     """
 
     def __init__(self, source: Frames, preprocess: Preprocess, again: bool = False) -> None:
@@ -62,6 +64,7 @@ class Calibration:
         self.golden = GoldenFrames()
         self.digest = ""
         self.gatherer = Gatherer(preprocess)
+        self.sights: dict[str, Sight] = {}
 
     @property
     def skipped(self) -> Sequence[Skipped]:
@@ -101,6 +104,7 @@ class Calibration:
             except DataError as error:
                 self._source.skip(name, str(error))
                 continue
+            self.sights[name] = look(frame, fitted)
             pieces = self._pieces(fitted, share, number)
             # A frame that is one tile says nothing of whole pictures.
             tells = self._preprocess.tiling is None or fitted.shape[:2] != self._preprocess.size

@@ -12,6 +12,8 @@ from edgecnn.composer.source import Expectation
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.runtime import engines
+from edgecnn.tensor import TensorSpec
+from edgecnn.vision.tasks.segment import MOST_CLASSES
 
 HEALTH_FILE = "health.npz"
 PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "torch")
@@ -22,7 +24,7 @@ def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Mani
     request, graph = work.request, rung.quantised.graph
     source, expects = request.source, request.expects
     tensor = graph.spec(graph.inputs[0])
-    task, outputs = decides(expects, graph)
+    task, outputs = decides(expects, graph, work.meanings)
     return Manifest(
         name=source.name,
         task=task,
@@ -64,28 +66,35 @@ def open_artefact(manifest: Manifest, engine: str, path: Path) -> engines.Engine
     return engines.load(engine, path, [manifest.input.tensor], outputs)
 
 
-def decides(expects: Expectation, graph: IntegerGraph) -> tuple[str, tuple[OutputContract, ...]]:
-    """Return the task, and the outputs that it reads."""
-    outputs = tuple(_output(graph, name) for name in graph.outputs)
+def decides(
+    expects: Expectation, graph: IntegerGraph, meanings: Mapping[str, str]
+) -> tuple[str, tuple[OutputContract, ...]]:
+    """Return the task, and the outputs that it reads.
+
+    Args:
+        expects: What is known of the model.
+        graph: The integer graph.
+        meanings: What each output's values can be taken for; see `edgecnn.composer.meaning`.
+    """
+    outputs = tuple(_output(graph.spec(name), meanings[name]) for name in graph.outputs)
     return expects.task or _task(outputs), outputs
 
 
-def _output(graph: IntegerGraph, name: str) -> OutputContract:
-    spec = graph.spec(name)
-    writer = next((node.op for node in graph.nodes if node.output == name), "")
+def _output(spec: TensorSpec, meaning: str) -> OutputContract:
     if spec.shape[0] != 1:
         return OutputContract(spec, "ABDEFG"[: len(spec.shape)], "raw")
     layout = {4: "NHWC", 3: "NAC", 2: "NC"}.get(len(spec.shape), "N" + "ABDEFG"[: len(spec.shape) - 1])
-    if writer in ("Softmax", "Sigmoid"):
-        return OutputContract(spec, layout, "probabilities")
-    return OutputContract(spec, layout, "logits" if layout in ("NC", "NHWC") and spec.quant else "raw")
+    known = spec.quant is not None and (layout in ("NC", "NHWC") or meaning == "probabilities")
+    return OutputContract(spec, layout, meaning if known else "raw")
 
 
 def _task(outputs: tuple[OutputContract, ...]) -> str:
     """Tell the task from the outputs: one vector of scores, one map of scores, or anything else."""
-    if len(outputs) == 1 and outputs[0].meaning != "raw":
-        return "classify" if outputs[0].layout == "NC" else "segment"
-    return "raw"
+    if len(outputs) != 1 or outputs[0].meaning == "raw":
+        return "raw"
+    shape, layout = outputs[0].tensor.shape, outputs[0].layout
+    is_map = layout == "NHWC" and shape[3] <= MOST_CLASSES
+    return "classify" if layout == "NC" else "segment" if is_map else "raw"
 
 
 def _versions() -> dict[str, str]:

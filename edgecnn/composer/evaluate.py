@@ -16,6 +16,7 @@ from edgecnn.integer_graph import Array
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel
 from edgecnn.passes.frame_input import FrameInput
+from edgecnn.passes.frame_output import FloatRun, FrameOutput
 from edgecnn.passes.pipeline import normalise
 from edgecnn.report.document import AccuracySection, EngineAccuracy, TopOne
 from edgecnn.runtime.engines import Engine
@@ -58,19 +59,14 @@ def real_output(engine: Engine, spec: TensorSpec) -> Predict:
     return predict
 
 
-def float_run(model: FloatModel, entry: FrameInput) -> Run:
-    """Return a function from a frame to the outputs of the float model, in the layouts in which a bundle gives them.
+def float_run(model: FloatRun, entry: FrameInput) -> Run:
+    """Return a function from a frame to the outputs of the float model.
 
     Args:
-        model: The float model as it was imported.
+        model: The float model as it was imported, with its outputs in the layouts of a bundle.
         entry: The pass that knows what the model is fed in place of a frame; it must have run.
     """
-
-    def run(frame: Frame) -> list[Array]:
-        outputs = model(entry.feed(frame))
-        return [output.transpose(0, 2, 3, 1) if output.ndim == 4 else output for output in outputs]
-
-    return run
+    return lambda frame: model(entry.feed(frame))
 
 
 def float_model(source: Source, manifest: Manifest) -> Run:
@@ -87,11 +83,13 @@ def float_model(source: Source, manifest: Manifest) -> Run:
     original, entry = FloatModel(source.model), FrameInput(told.mean, told.std, told.source_color)
     normalise(source.model)
     entry(source.model)
+    leaving = FrameOutput()
+    leaving(source.model)
     taken = source.model.graph.inputs[0].shape
     shape = () if taken is None else tuple(taken.numpy())
     if shape != manifest.input.tensor.shape:
         raise DataError(f"the float model takes frames of shape {shape}, the bundle {manifest.input.tensor.shape}.")
-    run = float_run(original, entry)
+    run = float_run(leaving.behind(original), entry)
     wanted = [output.tensor.shape for output in manifest.outputs]
     found = [output.shape for output in run(np.zeros(shape[1:], np.uint8))]
     if found != wanted:

@@ -6,6 +6,8 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import onnx_ir as ir
+
 from edgecnn import models
 from edgecnn.composer.evaluate import Evaluation
 from edgecnn.composer.request import Request, Rung, Work
@@ -37,14 +39,14 @@ DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "open
 
 
 def expectation_notes(source: Source, expects: Expectation) -> list[str]:
-    """Return what was taken for granted about the model."""
+    """Return what was taken for granted about the model as it was imported."""
     if source.card is not None and models.card(source.card).weights is None:
         return [
             f"'{source.card}' comes without trained weights: these are random, good for timing alone. With weights: "
             f"edgecnn export weights.pth --arch {source.card}"
         ]
-    known = source.card is not None or bool(source.frames)
-    if not known and (expects.mean, expects.std) == ((0.0,), (1.0,)):
+    normalises_itself = source.model.graph.inputs[0].dtype == ir.DataType.UINT8
+    if not expects.told and not normalises_itself and (expects.mean, expects.std) == ((0.0,), (1.0,)):
         return ["no --mean and --std were given: the model is taken to expect pixels on the scale 0..1."]
     return []
 
@@ -56,6 +58,8 @@ def calibration_notes(rung: Rung) -> list[str]:
         notes.append(f"calibrated on {images} image(s): ranges are uncertain; give at least {FEW_IMAGES}, better 100.")
     if skipped:
         notes.append(f"{skipped} calibration image(s) could not be used; the report names them.")
+    if rung.recipe.tuning_passes and rung.quantised.obstacle:
+        notes.append(f"fine-tuning was not tried: {rung.quantised.obstacle} has no gradient.")
     if rung.tuned_in_vain:
         notes.append("fine-tuning brought nothing on the pictures kept to judge it: the result is the one without.")
     return notes
@@ -167,7 +171,7 @@ def _frame(work: Work) -> FrameSection:
     """Measure what folding the normalisation costs, on golden frames: only the border can differ."""
     after, found = FloatModel(work.request.source.model), work.entry.report
     inputs = [(work.entry.feed(frame), {"frame": frame[None]}) for frame in work.golden]
-    effect = largest_difference((work.original(before), work.restored(after(now))) for before, now in inputs)
+    effect = largest_difference((work.original(before), after(now)) for before, now in inputs)
     fallback = found.reason if found.fallback else None
     return {"zero_point": found.zero_point, "exact": found.exact, "border_effect": effect, "fallback": fallback}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +10,8 @@ import onnx_ir as ir
 
 from edgecnn.composer.calibration import Calibration, Frame
 from edgecnn.composer.source import Expectation, Source
-from edgecnn.integer_graph import Array
-from edgecnn.passes.float_difference import FloatModel
 from edgecnn.passes.frame_input import FrameInput
+from edgecnn.passes.frame_output import FloatRun
 from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
 from edgecnn.quant.pipeline import Quantised
@@ -66,10 +65,11 @@ class Work:
         recipes: What to try, in this order: one recipe, or with a budget the steps of the ladder.
         preprocess: Brings frames to the model's size.
         calibration: The calibration frames.
-        original: The float model as it was imported, ready to run.
+        original: The float model as it was imported, ready to run; its outputs come in the layouts of the bundle.
         passes: What the passes did.
         folding_difference: Largest relative difference of the float outputs before and after the passes.
         entry: The pass that made the frame the input.
+        meanings: What each output's values can be taken for, by its name; see `edgecnn.composer.meaning`.
         notes: What the user should know.
     """
 
@@ -78,20 +78,17 @@ class Work:
     recipes: list[Recipe]
     preprocess: Preprocess
     calibration: Calibration
-    original: FloatModel
+    original: FloatRun
     passes: PassReport
     folding_difference: float
     entry: FrameInput
+    meanings: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
 
     @property
     def golden(self) -> list[Frame]:
         """Calibration frames at the model's size that are unlike each other; see `edgecnn.composer.golden`."""
         return self.calibration.golden.frames
-
-    def restored(self, outputs: list[Array]) -> list[Array]:
-        """Bring outputs of rank 4, which leave the graph as NHWC, back to the model's NCHW."""
-        return [array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for array in outputs]
 
 
 @dataclass(frozen=True)
@@ -116,5 +113,5 @@ class Rung:
 
     @property
     def tuned_in_vain(self) -> bool:
-        """Whether the recipe fine-tunes, but its result is the one without it."""
-        return self.recipe.tuning_passes > 0 and not self.quantised.tuned
+        """Whether the recipe has fine-tuned, but its result is the one without it."""
+        return self.recipe.tuning_passes > 0 and not self.quantised.tuned and not self.quantised.obstacle

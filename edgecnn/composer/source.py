@@ -40,6 +40,7 @@ class Expectation:
         labels: Class names by index.
         thresholds: Score from which a label rejects a part, by label.
         decoding: What else the task must know to read the outputs; see the task's file.
+        told: Whether somebody has said mean and std, or they are taken for granted.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -50,6 +51,7 @@ class Expectation:
     labels: tuple[str, ...] = ()
     thresholds: dict[str, float] = field(default_factory=dict)
     decoding: dict[str, Scalar] = field(default_factory=dict)
+    told: bool = False
 
     def with_threshold(self, value: float) -> Expectation:
         """Return it with another score from which a part is rejected.
@@ -215,7 +217,15 @@ def _from_card(card: ModelCard) -> Expectation:
     labels = card.labels or ()
     resize = Resize(card.resize, crop_ratio=card.crop_ratio)
     return Expectation(
-        card.mean, card.std, card.color, resize, card.task, labels, dict(card.thresholds), dict(card.decoding)
+        card.mean,
+        card.std,
+        card.color,
+        resize,
+        card.task,
+        labels,
+        dict(card.thresholds),
+        dict(card.decoding),
+        told=True,
     )
 
 

@@ -22,8 +22,12 @@ from edgecnn.composer.golden import drawn
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
+from edgecnn.composer.meaning import meanings
+from edgecnn.composer.picture_notes import picture_notes
+from edgecnn.composer.reading_back import read_back
 from edgecnn.composer.request import Progress, Request, Rung, Work
 from edgecnn.composer.rung import quantise_with
+from edgecnn.composer.tensor_notes import tensor_notes
 from edgecnn.errors import (
     BundleError,
     MissingEngineError,
@@ -34,7 +38,7 @@ from edgecnn.errors import (
 from edgecnn.export import artefact
 from edgecnn.graph import notes as graph_notes
 from edgecnn.integer_graph import Array, IntegerGraph, write_npz
-from edgecnn.manifest import Manifest
+from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
@@ -72,7 +76,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         OptionError: If targets, recipe, labels or the accuracy budget cannot be what was asked for.
         CalibrationError: If nothing was left to calibrate on, or no grid can hold what was seen.
         MissingEngineError: If there is an accuracy budget, and the first target's engine is not installed.
-        BundleError: If the bundle cannot be written; nothing is left half-written.
+        BundleError: If the bundle cannot be written, or does not open and run as written; nothing is left half-written.
     """
     _check_free(output, request.overwrite)
     work, pictures, counted = _begin(request, progress)
@@ -81,6 +85,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         graph = rung.quantised.graph
         check_exact(graph)
         work.notes.extend(reporting.calibration_notes(rung))
+        work.notes.extend(_oddities(work, rung))
         progress("lowering", 1)
         files = lower(work, graph, scratch)
         manifest = manifest_of(work, rung, files)
@@ -101,8 +106,15 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
             write_npz(scratch / HEALTH_FILE, rung.health.arrays())
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
         texts = reporting.texts(work, report, manifest, pictures, evaluation)
-        write_bundle(output, manifest, contents | texts, request.overwrite)
+        write_bundle(output, manifest, contents | texts, request.overwrite, lambda written: read_back(written, proofs))
     return report
+
+
+def _oddities(work: Work, rung: Rung) -> list[str]:
+    """Return what is odd about the calibration pictures and about single layers."""
+    quantised = rung.quantised
+    pictures = picture_notes(list(work.calibration.sights.items()))
+    return pictures + tensor_notes(quantised.graph, rung.model, work.golden, list(quantised.statistics))
 
 
 def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], list[Labelled]]:
@@ -117,19 +129,20 @@ def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], 
     progress("folding", 1)
     work = prepare(request, recipes)
     graph = check_lowers(work)
-    _check_tiles(request, graph)
+    decided = decides(request.expects, graph, work.meanings)
+    _check_tiles(request, *decided)
     if counted:
-        budget.check_decides(*decides(request.expects, graph))
+        budget.check_decides(*decided)
     return work, pictures, counted
 
 
-def _check_tiles(request: Request, graph: IntegerGraph) -> None:
+def _check_tiles(request: Request, task: str, outputs: Sequence[OutputContract]) -> None:
     """Refuse tiles where the outputs cannot be put together.
 
     Raises:
         OptionError: Saying why.
     """
-    reason = refusal(*decides(request.expects, graph)) if request.expects.resize.mode == "tile" else ""
+    reason = refusal(task, outputs) if request.expects.resize.mode == "tile" else ""
     if reason:
         raise OptionError(f"the model cannot be run in tiles (--resize tile): {reason}. Choose another --resize.")
 
@@ -173,18 +186,24 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
         raise OptionError("name at least one target.")
     profiles = [load_target(name) for name in request.targets]
     model, expects = request.source.model, request.expects
+    taken_for_granted = reporting.expectation_notes(request.source, expects)
     original, sample = FloatModel(model), _sample(model.graph)
     passes = normalise(model)
     difference = largest_difference([(original(sample), FloatModel(model)(sample))])
     entry = FrameInput(expects.mean, expects.std, expects.color)
     entry(model)
-    FrameOutput()(model)
+    leaving = FrameOutput()
+    leaving(model)
     _check_labels(model.graph, expects.labels, expects.task)
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
-    notes = [*graph_notes(model), *reporting.expectation_notes(request.source, expects)]
+    notes = [*graph_notes(model), *taken_for_granted]
     calibration = Calibration(request.calibration, preprocess, again=len(recipes) > 1)
-    return Work(request, profiles, recipes, preprocess, calibration, original, passes, difference, entry, notes)
+    meant = meanings(model)
+    float_model = leaving.behind(original)
+    return Work(
+        request, profiles, recipes, preprocess, calibration, float_model, passes, difference, entry, meant, notes
+    )
 
 
 def check_lowers(work: Work) -> IntegerGraph:

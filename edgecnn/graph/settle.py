@@ -14,6 +14,7 @@ from onnxscript import optimizer
 
 from edgecnn.errors import ModelError, Refusal, UnsupportedError
 from edgecnn.graph.float32 import to_float32
+from edgecnn.graph.stored_integers import unpack_stored_integers
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 NOTES_KEY = "edgecnn.notes"
@@ -31,9 +32,11 @@ def settle(model: ir.Model) -> ir.Model:
         The same model, with the promises of `edgecnn.graph` kept.
 
     Raises:
-        ModelError: If a value has no static shape, or a constant holds NaN or infinity.
+        ModelError: If a value has no static shape, a constant cannot be read or holds NaN or infinity, or an output
+            does not depend on the input.
         UnsupportedError: If nodes are not of the standard domain, or contain graphs.
     """
+    _refuse_unreadable_constants(model)
     with _quiet("onnx_ir", "onnxscript"):
         common.InlinePass()(model)
         to_float32(model)
@@ -45,6 +48,7 @@ def settle(model: ir.Model) -> ir.Model:
         common.NameFixPass()(model)
         common.ShapeInferencePass(data_prop=True, strict_mode=False)(model)
     _refuse_bad_constants(model.graph)
+    _refuse_constant_outputs(model.graph)
     _refuse_open_shapes(model.graph)
     return model
 
@@ -79,6 +83,8 @@ def fold_constants(model: ir.Model) -> None:
 def _fold_or_refuse(model: ir.Model) -> None:
     try:
         fold_constants(model)
+        while unpack_stored_integers(model):
+            fold_constants(model)  # what is made of those weights, a Transpose as a rule
     except Exception as error:  # whatever a damaged file makes the evaluator stumble over
         raise ModelError(f"the model's constants cannot be computed: {error}. Export it again.") from error
 
@@ -152,10 +158,35 @@ def _refuse_bad_constants(graph: ir.Graph) -> None:
             )
 
 
+def _refuse_unreadable_constants(model: ir.Model) -> None:
+    """Refuse constants whose bytes do not fit their shape and type, wherever in the model they stand."""
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            _content(str(value.name), value.const_value)
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                _content(f"{node.name or node.op_type}/{attribute.name}", attribute.as_tensor())
+
+
+def _refuse_constant_outputs(graph: ir.Graph) -> None:
+    """Refuse outputs that are the same for every picture: no node of an integer graph writes them."""
+    fed = set(graph.inputs)
+    for node in graph:
+        if not fed.isdisjoint(node.inputs):
+            fed.update(node.outputs)
+    same = [f"'{value.name}'" for value in graph.outputs if value not in fed]
+    if same:
+        raise ModelError(
+            f"the output(s) {', '.join(same)} do not depend on the model's input: they are constants. Export the model "
+            "without them, and keep the constants beside it."
+        )
+
+
 def _content(name: str, tensor: ir.TensorProtocol) -> npt.NDArray[np.generic]:
     try:
         return tensor.numpy()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"tensor '{name}' cannot be read: {error}. The file is damaged: fetch it again.") from error
 
 

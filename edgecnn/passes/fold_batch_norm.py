@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from edgecnn.errors import ModelError
 from edgecnn.passes.channel_affine import (
     ChannelAffine,
     merge_into_producer,
@@ -118,6 +119,9 @@ def batch_norm_affine(node: ir.Node) -> ChannelAffine | None:
     """Return the map of a BatchNormalization in inference; None if a parameter is computed or its statistics are read.
 
     Source: ONNX BatchNormalization-15: ``Y = (X - mean) / sqrt(var + epsilon) * scale + B``.
+
+    Raises:
+        ModelError: If a variance has no root to divide by.
     """
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         return None
@@ -125,5 +129,13 @@ def batch_norm_affine(node: ir.Node) -> ChannelAffine | None:
     gamma, beta, mean, variance = (None if value is None else value.astype(np.float64) for value in values)
     if gamma is None or beta is None or mean is None or variance is None:
         return None
-    scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", DEFAULT_EPSILON))
+    squares = variance + node.attributes.get_float("epsilon", DEFAULT_EPSILON)
+    bad = int((squares <= 0).sum())
+    if bad:
+        raise ModelError(
+            f"BatchNormalization '{node.name}': variance + epsilon must be positive, but is not in {bad} of "
+            f"{squares.size} channels; the smallest variance is {variance.min():g}. The file is damaged or training "
+            "has diverged: take another checkpoint."
+        )
+    scale = gamma / np.sqrt(squares)
     return ChannelAffine(scale, beta - mean * scale)

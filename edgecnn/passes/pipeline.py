@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -27,8 +28,10 @@ from edgecnn.passes.reduces import ExplicitReductions
 from edgecnn.passes.remove_identity import RemoveIdentity
 from edgecnn.passes.reshapes import ReshapesToReshape
 from edgecnn.passes.resizes import ExplicitResize
+from edgecnn.passes.rewrite import array
 from edgecnn.passes.slices import CutsToSlice
 from edgecnn.passes.slopes import ChannelSlopes
+from edgecnn.passes.transposed_groups import TransposedGroupsToDense
 from edgecnn.passes.transposes import JoinTransposes
 
 
@@ -60,6 +63,7 @@ def pipeline(fold: FoldBatchNorm) -> list[ir.passes.InPlacePass]:
         ClampsToClip(),  # before HardActivations, which knows Clip only
         HardActivations(),  # before FoldAffine: it leaves a scale and a shift to merge
         MatMulToGemm(),  # before the folds: they know Gemm only
+        TransposedGroupsToDense(),  # before the folds, which then meet one kind of ConvTranspose only
         ExplicitLayerAttributes(),  # before the folds: they look at pads
         ExplicitPads(),  # behind ExplicitLayerAttributes: it takes pads out of pools
         ExplicitResize(),  # anywhere: nothing else looks at Resize
@@ -87,17 +91,31 @@ def normalise(model: ir.Model) -> Report:
 
     Raises:
         UnsupportedError: Naming all nodes that have no normal form.
-        ModelError: If the model contradicts itself, e.g. by parameters that do not fit their layer.
+        ModelError: If the model contradicts itself, e.g. by parameters that do not fit their layer, or its parameters
+            leave what float32 can hold when they are merged.
     """
     fold = FoldBatchNorm()
     changed = [type(step).__name__ for step in pipeline(fold) if _run(step, model)]
     check_normal_form(model)
+    _check_finite(model.graph)
     return Report(tuple(dict.fromkeys(changed)), fold.report)
+
+
+def _check_finite(graph: ir.Graph) -> None:
+    """Refuse what a fold has made infinite: the import has seen to it that all constants were finite before."""
+    for name, value in graph.initializers.items():
+        content = array(value)
+        if content is not None and content.dtype.kind == "f" and not np.isfinite(content).all():
+            raise ModelError(
+                f"constant '{name}' is not finite any more once the layers around it are merged: their parameters are "
+                "too large together. Training has diverged or the file is damaged: take another checkpoint."
+            )
 
 
 def _run(step: ir.passes.InPlacePass, model: ir.Model) -> bool:
     """Run one pass. What a file that contradicts itself makes a pass stumble over is the model's fault, and says so."""
     try:
-        return step(model).modified
+        with np.errstate(over="ignore"):  # `_check_finite` names what has overflowed
+            return step(model).modified
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise ModelError(f"{type(step).__name__} cannot make sense of the model: {error}. Export it again.") from error

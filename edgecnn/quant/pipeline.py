@@ -21,7 +21,7 @@ from edgecnn.quant.judge import Judge
 from edgecnn.quant.placement import Placement, Range, place
 from edgecnn.quant.quantise import float_parameters, to_integers
 from edgecnn.quant.statistics import Statistics
-from edgecnn.quant.tuning import can_tune, tune
+from edgecnn.quant.tuning import obstacle, tune
 from edgecnn.recipe import Recipe
 
 Progress = Callable[[str], None]
@@ -47,6 +47,7 @@ class Quantised:
         observer: Name of the observer whose ranges were taken.
         corrected: Whether biases were corrected.
         tuned: Whether weights and biases were fine-tuned; not where that brought nothing.
+        obstacle: An operator without a gradient, because of which nothing can be fine-tuned; see `tuning.obstacle`.
         held_out: Calibration frames that no weight was rounded on; of very few frames, all.
     """
 
@@ -56,6 +57,7 @@ class Quantised:
     observer: str
     corrected: bool
     tuned: bool = False
+    obstacle: str = ""
     held_out: Sequence[Frame] = ()
 
 
@@ -101,7 +103,8 @@ def quantise(
     judge = Judge(model, held_out)
     chosen = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
     integers = chosen.graph
-    if recipe.tuning_passes and can_tune(integers):
+    stuck = obstacle(integers)
+    if recipe.tuning_passes and not stuck:
         integers = tune(
             integers,
             model,
@@ -112,7 +115,7 @@ def quantise(
             lambda: progress("tuning"),
         )
     made_of, tuned = chosen.made_of, integers is not chosen.graph
-    return Quantised(integers, statistics, kept.count, made_of.observer, made_of.correct, tuned, held_out)
+    return Quantised(integers, statistics, kept.count, made_of.observer, made_of.correct, tuned, stuck, held_out)
 
 
 def _frame_bytes(model: ir.Model) -> int:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from edgecnn.integer_graph import Array, IntegerGraph
+from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.passes.float_difference import FloatModel
 from edgecnn.quant.calibrate import Frame
 from edgecnn.quant.differentiable import FUNCTIONS
@@ -35,7 +35,17 @@ MOST_WORKERS = 4
 
 def can_tune(graph: IntegerGraph) -> bool:
     """Say whether every operator of ``graph`` has a gradient; an ArgMax at the end needs none."""
-    return all(node.op in FUNCTIONS or (node.op == "ArgMax" and node.output in graph.outputs) for node in graph.nodes)
+    return not obstacle(graph)
+
+
+def obstacle(graph: IntegerGraph) -> str:
+    """Return the first operator without a gradient, as ``Op 'name'``; empty where every one has one."""
+    stuck = (node for node in graph.nodes if node.op not in FUNCTIONS and not _ends(graph, node))
+    return next((f"{node.op} '{node.name}'" for node in stuck), "")
+
+
+def _ends(graph: IntegerGraph, node: IntegerNode) -> bool:
+    return node.op == "ArgMax" and node.output in graph.outputs
 
 
 def tune(

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import BundleError
+from edgecnn.errors import BundleError, EdgecnnError
 from edgecnn.manifest import FILE_NAME, EngineEntry, FileEntry, Manifest, check_file_name
 from edgecnn.runtime import archive
 from edgecnn.runtime.closing import Closing
@@ -32,7 +32,13 @@ LARGEST_BUNDLE = 1 << 30
 _BLOCK = 1 << 20
 
 
-def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Content], overwrite: bool = False) -> Manifest:
+def write_bundle(
+    path: Path,
+    manifest: Manifest,
+    files: Mapping[str, Content],
+    overwrite: bool = False,
+    check: Callable[[Bundle], None] = lambda bundle: None,
+) -> Manifest:
     """Write a bundle, whole or not at all. The same content gives the same bytes.
 
     Args:
@@ -40,13 +46,15 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Content], o
         manifest: The contract; its ``files`` are filled in here.
         files: Content by file name, as bytes or as the path of a file to copy.
         overwrite: Replace a bundle that exists. Anything else than a bundle is never replaced.
+        check: Is given what was written, opened as a device will; the bundle takes its place only if it raises nothing.
 
     Returns:
         The manifest as written, with digests and sizes.
 
     Raises:
-        BundleError: If something is in the way, a file that the manifest speaks of is missing, or writing fails (the
-            folder cannot be written, the disk is full). What was there before is still there then.
+        BundleError: If something is in the way, a file that the manifest speaks of is missing, writing fails (the
+            folder cannot be written, the disk is full), or what was written cannot be opened. What was there before is
+            still there then.
     """
     path = Path(os.path.abspath(path))
     _check_target(path, overwrite)
@@ -60,6 +68,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, Content], o
         sealed = _stage(staged, manifest, files)
         if path.suffix == ".zip":
             staged = archive.pack(staged, scratch / "bundle.zip", (FILE_NAME, *sorted(sealed.files)))
+        _open_once(staged, path, check)
         _swap(staged, path, scratch)
     return sealed
 
@@ -229,6 +238,18 @@ def _stage(folder: Path, manifest: Manifest, files: Mapping[str, Content]) -> Ma
         stream.write(sealed.dumps().encode())
         _flush(stream)
     return sealed
+
+
+def _open_once(staged: Path, path: Path, check: Callable[[Bundle], None]) -> None:
+    """Open what is to become the bundle at ``path``, and let it be checked."""
+    try:
+        with Bundle.open(staged) as written:
+            check(written)
+    except EdgecnnError as error:
+        raise BundleError(
+            f"{path}: what was written does not open and run again: {error} Nothing was left behind or replaced. This "
+            "is a fault of edgecnn: please report it with the model."
+        ) from error
 
 
 def _copy(content: Content, stream: IO[bytes]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import helper
@@ -256,6 +257,27 @@ def test_one_picture_is_enough_and_is_remarked_on(export: Export, model: Path, p
     assert "calibrated on 1 image(s): ranges are uncertain; give at least 32" in notes
     with Bundle.open(tmp_path / "out" / "bundle") as bundle:
         assert bundle.golden().frames.shape == (1, 16, 16, 3)
+
+
+TAKEN_FOR_GRANTED = "no --mean and --std were given"
+
+
+def test_what_is_taken_for_granted_is_a_note_and_what_was_said_is_not(export: Export, model: Path) -> None:
+    assert TAKEN_FOR_GRANTED in export(model)[1]
+    assert TAKEN_FOR_GRANTED not in export(model, "--mean", "0", "--std", "1", "--overwrite")[1]
+    assert TAKEN_FOR_GRANTED not in export(model, "--std", "0.5", "--overwrite")[1]
+
+
+def test_a_model_of_bytes_takes_nothing_for_granted(export: Export, tmp_path: Path) -> None:
+    path = onnx_files.write(tmp_path / "net.onnx")
+    proto = onnx.load(path)
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    proto.graph.node.insert(0, helper.make_node("Cast", ["image"], ["real"], to=onnx.TensorProto.FLOAT))
+    proto.graph.node[1].input[0] = "real"
+    onnx.save(proto, path)
+    code, notes = export(path)
+    assert code == 0
+    assert TAKEN_FOR_GRANTED not in notes
 
 
 def test_corrupt_pictures_among_good_ones_are_skipped_and_named(

@@ -18,6 +18,12 @@ def weight(channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((CLASSES, channels, 3, 3)).astype(np.float32)
 
 
+def node(op: str, inputs: str | Sequence[str], output: str, **attributes: object) -> onnx.NodeProto:
+    """Return a node; ``inputs`` are names with a space between, or a list where one is left out."""
+    names = inputs.split() if isinstance(inputs, str) else list(inputs)
+    return helper.make_node(op, names, [output], **({"name": output} | attributes))
+
+
 def write(
     path: Path,
     body: Sequence[onnx.NodeProto] = (),
@@ -26,6 +32,7 @@ def write(
     metadata: Mapping[str, str] | None = None,
     output: Shape | None = None,
     end: str = "conv",
+    constants: Sequence[onnx.TensorProto] = (),
 ) -> Path:
     """Write ``image -> Conv -> body -> mean -> logits (1, 4)``; ``end`` is what the body gives, rank 4.
 
@@ -38,7 +45,7 @@ def write(
     kernel = weight() if kernel is None else kernel
     inputs = [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)]
     outputs = [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, output or (shape[0], CLASSES))]
-    graph = helper.make_graph(nodes, "net", inputs, outputs, [numpy_helper.from_array(kernel, "kernel")])
+    graph = helper.make_graph(nodes, "net", inputs, outputs, [numpy_helper.from_array(kernel, "kernel"), *constants])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     helper.set_model_props(model, dict(metadata or {}))
     path.write_bytes(model.SerializeToString())

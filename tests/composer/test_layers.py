@@ -10,7 +10,7 @@ import pytest
 
 from edgecnn.composer import Request, build, layers, open_model, rung
 from edgecnn.composer.layers import FEWEST_FRAMES, MOST_FRAMES, affordable_frames
-from edgecnn.quant import pipeline
+from edgecnn.quant import pipeline, tuning
 from edgecnn.quant.pipeline import draft
 from edgecnn.report.document import Report
 from edgecnn.report.layers import LayerTable, integer_layers
@@ -79,6 +79,15 @@ def test_fine_tuning_that_brought_nothing_is_a_note(tmp_path: Path, monkeypatch:
     report, _ = exported(tmp_path, "best")
     assert report["calibration"]["tuned"] is False
     assert [note for note in report["notes"] if note.startswith("fine-tuning brought nothing")]
+
+
+def test_fine_tuning_that_never_ran_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = {name: function for name, function in tuning.FUNCTIONS.items() if name != "ReduceMean"}
+    monkeypatch.setattr(tuning, "FUNCTIONS", without)
+    report, _ = exported(tmp_path, "best")
+    assert report["calibration"]["tuned"] is False
+    (note,) = [note for note in report["notes"] if note.startswith("fine-tuning")]
+    assert note == "fine-tuning was not tried: ReduceMean 'pool' has no gradient."
 
 
 def test_a_model_too_large_is_not_measured_and_a_note_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ LAYERS: dict[str, nn.Module] = {
     "dilated": nn.Conv2d(8, 8, 3, dilation=2, padding=2),
     "transposed": nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1),
     "transposed depthwise": nn.ConvTranspose2d(8, 8, 4, stride=2, padding=1, groups=8),
+    "transposed in groups": nn.Sequential(nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, groups=2), nn.ReLU()),
+    "transposed with a multiplier": nn.ConvTranspose2d(8, 16, 2, stride=2, groups=8),
     "flattened linear": nn.Sequential(nn.Flatten(), nn.Linear(8 * SIZE * SIZE, 5)),
     "batch norm": nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()),
     "prelu": nn.PReLU(8),

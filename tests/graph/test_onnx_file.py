@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -181,6 +183,143 @@ def test_nan_and_infinity_are_refused_by_name(tmp_path) -> None:
     path = write(tmp_path, "g (float[1,3,8,8] x) => (float[1,4,8,8] y) { y = Conv (x, kernel) }", kernel=weight)
     with pytest.raises(ModelError, match=r"'kernel'.*2 value"):
         import_onnx(path)
+
+
+def misdeclared(path: Path, name: str, data_type: int = 0, dims: Sequence[int] = ()) -> Path:
+    """Give a constant of the model another type or shape than its bytes have."""
+    proto = onnx.load(path)
+    for tensor in proto.graph.initializer:
+        if tensor.name == name:
+            tensor.data_type = data_type or tensor.data_type
+            tensor.dims[:] = dims or tensor.dims
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data_type": onnx.TensorProto.FLOAT16},
+        {"data_type": onnx.TensorProto.DOUBLE},
+        {"data_type": onnx.TensorProto.INT8},
+        {"dims": [4, 3, 3, 3]},
+        {"dims": [4, 3]},
+    ],
+    ids=str,
+)
+def test_constants_whose_bytes_do_not_fit_are_refused_by_name(fields: dict[str, Any], tmp_path: Path) -> None:
+    text = "g (float[1,3,8,8] x) => (float[1,4,8,8] y) { y = Conv (x, kernel) }"
+    path = write(tmp_path, text, kernel=np.ones((4, 3, 1, 1), np.float32))
+    with pytest.raises(ModelError, match=r"(tensor 'kernel' cannot be read: .* fetch it again|Conv|kernel)"):
+        normalise(import_onnx(misdeclared(path, "kernel", **fields)))
+
+
+def test_constants_of_nodes_whose_bytes_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
+    damaged = onnx.numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "value")
+    damaged.data_type = onnx.TensorProto.FLOAT16
+    path = write(tmp_path, "g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Mul (x, scale) }")
+    proto = onnx.load(path)
+    proto.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["scale"], "factor", value=damaged))
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match=r"tensor 'factor/value' cannot be read"):
+        import_onnx(path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = Relu (x) k = Identity (c)",
+        "y = Relu (x) k = Add (c, c)",
+        "y = Relu (x) s = Shape (x) t = Cast <to = 1> (s) k = ReduceSum <keepdims = 0> (t)",
+    ],
+)
+def test_outputs_that_do_not_depend_on_the_picture_are_refused_by_name(body: str, tmp_path: Path) -> None:
+    text = f"g (float[1,3,8,8] x) => (float[1,3,8,8] y, float k) {{ {body} }}"
+    path = write(tmp_path, text.replace("float k", "float[2] k") if "c)" in body else text, c=np.ones(2, np.float32))
+    with pytest.raises(ModelError, match=r"output\(s\) 'k' do not depend on the model's input"):
+        import_onnx(path)
+
+
+def test_weights_stored_as_integers_become_float_weights(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(3).integers(-100, 100, (4, 3, 1, 1), np.int8)
+    scales, zeros = np.asarray([0.1, 0.2, 0.3, 0.4], np.float32), np.asarray([0, 1, -2, 3], np.int8)
+    path = write(
+        tmp_path,
+        """g (float[1,3,8,8] x) => (float[1,4,8,8] y) {
+            w = DequantizeLinear <axis = 0> (kernel, scales, zeros)
+            b = DequantizeLinear (bias, step)
+            y = Conv (x, w, b)
+        }""",
+        kernel=kernel,
+        scales=scales,
+        zeros=zeros,
+        bias=np.asarray([100, -7, 3, 0], np.int32),
+        step=np.float32(0.5),
+    )
+    model = import_onnx(path)
+    assert ops(model) == {"Conv": 1}
+    picture = np.random.default_rng(4).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(path).run(None, {"x": picture})
+    assert np.allclose(FloatModel(model)({"x": picture})[0], wanted, atol=1e-4)
+
+
+def test_fake_quantised_weights_are_computed_and_what_follows_too(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(3).standard_normal((3, 4)).astype(np.float32)
+    path = write(
+        tmp_path,
+        """g (float[1,3] x) => (float[1,4] y) {
+            q = QuantizeLinear (kernel, step, zero)
+            d = DequantizeLinear (q, step, zero)
+            t = Transpose <perm = [1, 0]> (d)
+            r = QuantizeLinear <axis = 0> (t, steps, zeros)
+            e = DequantizeLinear <axis = 0> (r, steps, zeros)
+            y = Gemm <transB = 1> (x, e)
+        }""",
+        kernel=kernel,
+        step=np.float32(0.02),
+        zero=np.int8(3),
+        steps=np.asarray([0.01, 0.02, 0.03, 0.04], np.float32),
+        zeros=np.zeros(4, np.uint8) + np.uint8(128),
+    )
+    model = import_onnx(path)
+    assert ops(model) == {"Gemm": 1}
+    picture = np.random.default_rng(4).standard_normal((1, 3)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(path).run(None, {"x": picture})
+    assert np.allclose(FloatModel(model)({"x": picture})[0], wanted, atol=1e-5)
+
+
+def test_weights_stored_in_blocks_become_float_weights(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(3).integers(0, 255, (6, 4), np.uint8)
+    scales = np.random.default_rng(5).uniform(0.1, 1, (3, 4)).astype(np.float32)
+    path = write(
+        tmp_path,
+        """g (float[1,6] x) => (float[1,4] y) {
+            d = DequantizeLinear <axis = 0, block_size = 2> (kernel, scales)
+            y = MatMul (x, d)
+        }""",
+        opset=21,
+        ir_version=10,
+        kernel=kernel,
+        scales=scales,
+    )
+    model = import_onnx(path)
+    assert ops(model) == {"MatMul": 1}
+    picture = np.random.default_rng(4).standard_normal((1, 6)).astype(np.float32)
+    assert np.allclose(FloatModel(model)({"x": picture})[0], picture @ (kernel * np.repeat(scales, 2, 0)), rtol=1e-4)
+
+
+def test_quantised_activations_stay_to_be_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """g (float[1,3] x) => (float[1,3] y) {
+            q = QuantizeLinear (x, step)
+            y = DequantizeLinear (q, step)
+        }""",
+        step=np.float32(0.02),
+    )
+    model = import_onnx(path)
+    with pytest.raises(UnsupportedError, match=r"DequantizeLinear .*quantised already"):
+        normalise(model)
 
 
 def test_shapes_that_depend_on_content_are_refused(tmp_path) -> None:

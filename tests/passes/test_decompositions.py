@@ -223,6 +223,24 @@ CASES = {
         {"w": floats(4, 2, 3, 3)},
         {"ConvTranspose": 1},
     ),
+    "transposed, groups with a bias": (
+        "float[1,6,17,17] y",
+        "a = ConvTranspose <group = 2, strides = [2,2], dilations = [1,1]> (x, w, b) y = Relu (a)",
+        {"w": floats(4, 3, 3, 3), "b": floats(6)},
+        {"ConvTranspose": 1, "Relu": 1},
+    ),
+    "transposed, depthwise with a multiplier": (
+        "float[1,8,9,9] y",
+        "y = ConvTranspose <group = 4> (x, w)",
+        {"w": floats(4, 2, 2, 2)},
+        {"ConvTranspose": 1},
+    ),
+    "transposed, groups of lines": (
+        "float[1,6,33] y",
+        "a = Reshape (x, s) y = ConvTranspose <group = 2, strides = [1]> (a, w)",
+        {"w": floats(8, 3, 2), "s": ints(1, 8, 32)},
+        {"Reshape": 2, "ConvTranspose": 1},
+    ),
     "max pool, ceil": (
         "float[1,4,4,4] y",
         "y = MaxPool <kernel_shape = [3,3], strides = [2,2], ceil_mode = 1> (x)",
@@ -341,7 +359,6 @@ REFUSED = {
     "y = Div (x, x)": ("Div", "integer form"),
     "y = Concat <axis = 1> (x, k)": ("Concat", "constant", "float[1,8,8,8] y"),
     "y = InstanceNormalization (x, v4, v4)": ("InstanceNormalization", "integer form"),
-    "y = ConvTranspose <group = 2> (x, wt)": ("ConvTranspose", "2 groups", "float[1,4,9,9] y"),
     "y = PRelu (x, k8)": ("PRelu", "slopes"),
     "r = Reshape (x, s5) y = Conv (r, w5)": ("Conv", "3 spatial", "float[1,2,1,7,7] y"),
     "y = AveragePool <kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1], ceil_mode = 1, "
@@ -363,7 +380,7 @@ REFUSED = {
 def test_what_has_no_normal_form_is_refused_with_reason_and_hint(body, text_model) -> None:
     constants = {
         "b": ints(7), "e": ints(-9), "a": ints(2), "s": ints(-1), "p4": ints(0, 0, 1, 1, 0, 0, 1, 1),
-        "size": ints(1, 4, 16, 16), "k": floats(1, 4, 8, 8), "v4": floats(4), "wt": floats(4, 2, 2, 2),
+        "size": ints(1, 4, 16, 16), "k": floats(1, 4, 8, 8), "v4": floats(4),
         "k8": floats(8, 8), "s5": ints(1, 4, 1, 8, 8), "w5": floats(2, 4, 1, 2, 2), "odd": ints(3, 0, 1),
     }  # fmt: skip
     used = {name: content for name, content in constants.items() if f"{name}," in body or f"{name})" in body}

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgecnn.errors import ModelError
 from edgecnn.passes.float_difference import float_difference
 from edgecnn.passes.pipeline import normalise
 from edgecnn.passes.rewrite import array, sources
@@ -59,6 +60,49 @@ def test_conv_transpose_scales_its_output_channels(group, weight, text_model) ->
     assert fold(after).modified
     assert [node.op_type for node in after.graph] == ["ConvTranspose"]
     assert float_difference(model, after, [{"x": floats(1, 6, 4, 4)}]) <= 1e-5
+
+
+@pytest.mark.parametrize(("kind", "end"), [("Conv", "c"), ("Relu", "r")], ids=["folded", "left"])
+@pytest.mark.parametrize("variance", [-1.0, -0.001])
+def test_a_variance_without_a_root_is_refused_by_name(kind: str, end: str, variance: float, text_model) -> None:
+    parameters = norm(3) | {"var": np.asarray([1, variance, 2], np.float32)}
+    model = text_model(
+        f"""g (float[1,3,8,8] x) => (float[1,3,8,8] y) {{
+            c = Conv (x, w)
+            r = Relu (x)
+            y = {BN} ({end}, gamma, beta, mean, var)
+        }}""",
+        w=floats(3, 3, 1, 1),
+        **parameters,
+    )
+    with pytest.raises(ModelError, match=rf"must be positive, but is not in 1 of 3 channels; .* is {variance:g}"):
+        normalise(model)
+
+
+def test_a_variance_that_epsilon_lifts_above_zero_is_taken(text_model, normalised) -> None:
+    parameters = norm(3) | {"var": np.asarray([1, -0.0005, 0], np.float32)}
+    model = text_model(
+        f"""g (float[1,3,8,8] x) => (float[1,3,8,8] y) {{
+            c = Conv (x, w)
+            y = {BN} (c, gamma, beta, mean, var)
+        }}""",
+        w=floats(3, 3, 1, 1),
+        **parameters,
+    )
+    assert normalised(model).ops == {"Conv": 1}
+
+
+def test_a_fold_that_leaves_float32_is_refused_by_name(text_model) -> None:
+    model = text_model(
+        f"""g (float[1,3,8,8] x) => (float[1,3,8,8] y) {{
+            c = Conv (x, w)
+            y = {BN} (c, gamma, beta, mean, var)
+        }}""",
+        w=floats(3, 3, 1, 1) * np.float32(1e20),
+        **(norm(3) | {"gamma": np.full(3, 1e25, np.float32)}),
+    )
+    with pytest.raises(ModelError, match=r"constant '.*' is not finite any more"):
+        normalise(model)
 
 
 @pytest.mark.parametrize("group", [1, 2, 4])

@@ -269,6 +269,60 @@ def test_outputs_that_are_nhwc_stay_and_indices_are_moved_before(text_model) -> 
     assert np.array_equal(found[2], c)
 
 
+def test_outputs_whose_parts_are_nhwc_stay(text_model) -> None:
+    model = text_model(
+        """g (float[1,3,4,6] x) => (float[1,4,6,4] a, int64[1,4,6,1] b, float[1,4,3,6] c) {
+            r = Relu (x)
+            t = Transpose <perm = [0,2,3,1]> (x)
+            u = Transpose <perm = [0,2,3,1]> (r)
+            m = ReduceMean (u, axes)
+            a = Concat <axis = 3> (t, m)
+            b = ArgMax <axis = 3> (t)
+            c = Transpose <perm = [0,2,1,3]> (r)
+        }""",
+        axes=np.array([3]),
+    )
+    normalise(model)
+    before, leaving = FloatModel(model), FrameOutput()
+    leaving(model)
+    x = RNG.standard_normal((1, 3, 4, 6)).astype(np.float32)
+    wanted, found = before({"x": x}), FloatModel(model)({"x": x})
+    for left, right in zip(leaving.leave(wanted), found, strict=True):
+        assert np.array_equal(left, right)
+    assert [array.shape for array in found] == [(1, 4, 6, 4), (1, 4, 6, 1), (1, 3, 6, 4)]
+    assert np.array_equal(found[0], wanted[0])
+
+
+def test_a_number_alone_leaves_with_an_axis(text_model) -> None:
+    model = text_model(
+        """g (float[1,3,4,6] x) => (float y) {
+            y = ReduceMean <keepdims = 0> (x, axes)
+        }""",
+        axes=np.array([0, 1, 2, 3]),
+    )
+    normalise(model)
+    before, leaving = FloatModel(model), FrameOutput()
+    leaving(model)
+    x = RNG.standard_normal((1, 3, 4, 6)).astype(np.float32)
+    (wanted,), (found,) = before({"x": x}), FloatModel(model)({"x": x})
+    assert (found.shape, found[0]) == ((1,), wanted)
+    assert np.array_equal(leaving.leave([wanted])[0], found)
+
+
+def test_a_new_node_takes_no_name_of_the_model(text_model) -> None:
+    model = text_model(
+        """g (float[1,3,4,6] x) => (float[1,3,4,6] y) {
+            n = Sigmoid (x)
+            y = Relu (n)
+        }"""
+    )
+    normalise(model)
+    model.graph[0].name, model.graph[0].outputs[0].name = "y/Transpose", "y/nchw"
+    FrameOutput()(model)
+    x = RNG.standard_normal((1, 3, 4, 6)).astype(np.float32)
+    assert FloatModel(model)({"x": x})[0].shape == (1, 4, 6, 3)
+
+
 def test_options_that_do_not_fit_are_refused(text_model) -> None:
     with pytest.raises(OptionError, match="Did you mean 'rgb'"):
         FrameInput(color="rbg")

@@ -11,12 +11,12 @@ from torch import nn
 
 from edgecnn import plugins
 from edgecnn.affine import quantise as to_grid
-from edgecnn.quant import pipeline
+from edgecnn.quant import pipeline, tuning
 from edgecnn.quant.differentiable import FUNCTIONS
 from edgecnn.quant.judge import Judge
 from edgecnn.quant.pipeline import quantise
 from edgecnn.quant.simulation import Simulation
-from edgecnn.quant.tuning import can_tune, tune
+from edgecnn.quant.tuning import can_tune, obstacle, tune
 from edgecnn.runtime.engines.reference import run_graph
 from tests.quant.networks import FAST, SmallMobileNet, in_normal_form, pictures, settled, weights_of
 from tests.quant.test_pipeline import Excited, Gated, Multiplied
@@ -102,6 +102,18 @@ def test_the_result_says_whether_fine_tuning_changed_anything(tuned, monkeypatch
     result = pipeline.quantise(model, pictures(6, 16), replace(FAST, judged=True, tuning_passes=1))
     assert result.tuned is tuned
     assert (result.graph.name == "tuned") is tuned
+
+
+def test_what_has_no_gradient_is_named_and_nothing_is_tuned(monkeypatch):
+    model, graph = small(SmallMobileNet)
+    assert obstacle(graph) == ""
+    without = {name: function for name, function in tuning.FUNCTIONS.items() if name != "Gemm"}
+    monkeypatch.setattr(tuning, "FUNCTIONS", without)
+    monkeypatch.setattr(pipeline, "tune", lambda *rest: pytest.fail("it was tuned all the same"))
+    (layer,) = [node.name for node in graph.nodes if node.op == "Gemm"]
+    assert (can_tune(graph), obstacle(graph)) == (False, f"Gemm '{layer}'")
+    result = pipeline.quantise(model, pictures(6, 16), replace(FAST, judged=True, tuning_passes=1))
+    assert (result.tuned, result.obstacle) == (False, f"Gemm '{layer}'")
 
 
 def test_threads_are_as_before():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecnn.errors import BundleError
+from edgecnn.errors import BundleError, EngineError
 from edgecnn.integer_graph import write_npz
 from edgecnn.manifest import Manifest, check_file_name
 from edgecnn.runtime import archive
@@ -108,6 +108,19 @@ def test_a_file_that_the_manifest_needs_is_missing(
 ) -> None:
     with pytest.raises(BundleError, match=r"speaks of golden\.npz"):
         write_bundle(tmp_path / "b", manifest, {k: v for k, v in files.items() if k != "golden.npz"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["b", "b.zip"])
+def test_what_does_not_pass_its_check_is_not_left(
+    tmp_path: Path, manifest: Manifest, files: dict[str, Content], name: str
+) -> None:
+    def refuse(written: Bundle) -> None:
+        assert written.golden().frames.dtype == np.uint8
+        raise EngineError("the file cannot be loaded.")
+
+    with pytest.raises(BundleError, match=rf"{name}: what was written does not open and run again: the file cannot"):
+        write_bundle(tmp_path / name, manifest, files, check=refuse)
     assert list(tmp_path.iterdir()) == []
 
 

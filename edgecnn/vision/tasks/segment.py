@@ -12,6 +12,9 @@ from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Decision, Output
 from edgecnn.vision.tasks import Decode
 
+MOST_CLASSES = 256
+"""What a mask of one byte a pixel can tell apart."""
+
 
 def decoder(manifest: Manifest) -> Decode:
     """Return `decode` for a bundle."""
@@ -31,8 +34,10 @@ def decode(outputs: Sequence[Output], manifest: Manifest) -> Decision:
     values = output.integers
     if output.contract.tensor.quant is None and values.squeeze().ndim == 2:
         return Decision(mask=_indices(output))
-    if values.ndim != 4 or values.shape[3] > 256:
-        raise DataError(f"output '{output.name}' must be (1, H, W, up to 256 classes), got shape {values.shape}.")
+    if values.ndim != 4 or values.shape[3] > MOST_CLASSES:
+        raise DataError(
+            f"output '{output.name}' must be (1, H, W, up to {MOST_CLASSES} classes), got shape {values.shape}."
+        )
     if values.shape[3] > 1:
         return Decision(mask=values[0].argmax(axis=2).astype(np.uint8))
     limit = 0.5 if output.contract.meaning == "probabilities" else 0.0
