@@ -136,8 +136,13 @@ def lower_mul(node: IntegerNode, writer: Writer) -> None:
 
 
 def lower_requantize(node: IntegerNode, writer: Writer) -> None:
-    """Write the quantisation alone."""
-    writer.quantise(node, writer.real(node.inputs[0]))
+    """Write the quantisation, behind a PRelu of slope 1.
+
+    OpenVINO drops a FakeQuantize whose range is that of its input to a step: up to 15 % of the values were one off.
+
+    Source: openvino, src/common/low_precision_transformations/src/eliminate_fake_quantize.cpp.
+    """
+    writer.quantise(node, ops.prelu(writer.real(node.inputs[0]), _floats([1.0])))
 
 
 def lower_leaky_relu(node: IntegerNode, writer: Writer) -> None:
