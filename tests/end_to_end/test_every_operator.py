@@ -33,6 +33,7 @@ LAYERS: dict[str, nn.Module] = {
     "batch norm": nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()),
     "prelu": nn.PReLU(8),
 }
+SLOPES = torch.tensor([-1.5, -0.3, 0.0, 0.1, 0.1, 0.7, 1.0, 2.5])
 FUNCTIONS: dict[str, Function] = {
     "add": lambda a, b: a + b,
     "add and relu": lambda a, b: (a + b).relu(),
@@ -61,6 +62,14 @@ FUNCTIONS: dict[str, Function] = {
     "relu6": lambda a, b: F.relu6(a * 4),
     "clamp": lambda a, b: a.clamp(-0.2, 0.3),
     "leaky relu": lambda a, b: F.leaky_relu(a, 0.1),
+    "leaky relu, then add": lambda a, b: F.leaky_relu(a, 0.1) + b,
+    "slopes of both signs": lambda a, b: F.prelu(a, SLOPES),
+    "three times slopes": lambda a, b: F.prelu(F.prelu(F.prelu(a, SLOPES), SLOPES.flip(0)), SLOPES),
+    "slopes between sums": lambda a, b: F.prelu(F.prelu(a + b, SLOPES) + b, SLOPES) + a,
+    "slopes, then concat": lambda a, b: torch.cat([F.prelu(a, SLOPES), F.prelu(b, SLOPES.flip(0)), a], 1),
+    "sigmoid, then add": lambda a, b: a.sigmoid() + b,
+    "tanh, then subtract": lambda a, b: a.tanh() - b,
+    "silu, then concat": lambda a, b: torch.cat([F.silu(a), F.silu(b)], 1),
     "hard swish": lambda a, b: F.hardswish(a * 3),
     "hard sigmoid": lambda a, b: F.hardsigmoid(a * 3),
     "sigmoid": lambda a, b: a.sigmoid(),
