@@ -51,6 +51,7 @@ FUNCTIONS: dict[str, Function] = {
     "average pool": lambda a, b: F.avg_pool2d(a, 2),
     "average pool with its padding": lambda a, b: F.avg_pool2d(a, 3, 2, 1),
     "average pool without its padding": lambda a, b: F.avg_pool2d(a, 3, 2, 1, count_include_pad=False),
+    "average pool of the same size": lambda a, b: F.avg_pool2d(a, 3, 1, 1, count_include_pad=False),
     "global average": lambda a, b: F.adaptive_avg_pool2d(a, 1),
     "mean of channels": lambda a, b: a.mean(1, keepdim=True),
     "largest": lambda a, b: a.amax((2, 3)),
@@ -87,8 +88,8 @@ FUNCTIONS: dict[str, Function] = {
     "pixel shuffle": lambda a, b: F.pixel_shuffle(a, 2),
     "arg max": lambda a, b: a.argmax(1),
 }
-# Operators whose results are exactly half of a step now and then, which TFLite's kernels round otherwise.
-TIES = {"average pool without its padding", "bilinear, corners aligned"}
+# XNNPACK's bilinear kernel has weights of 11 bits.
+COARSE = {("litert", "bilinear, corners aligned")}
 
 
 class Network(nn.Module):
@@ -120,5 +121,5 @@ def test_three_engines_agree_with_the_reference(name: str, weight_bits: int) -> 
         with artefact.opened(engine, graph) as opened:
             got = np.stack([opened.run([frame])[0] for frame in frames]).astype(int)
         off = np.abs(got - expected)
-        assert off.max() <= (1 if name in TIES else 0), engine
+        assert off.max() <= (1 if (engine, name) in COARSE else 0), engine
         assert np.mean(off > 0) <= 0.05, engine

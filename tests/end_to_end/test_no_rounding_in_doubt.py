@@ -232,3 +232,18 @@ def test_a_change_to_nearly_the_same_grid_is_made() -> None:
     y = frame.node("Requantize", [frame.x])
     frame.ends[y] = (low * 1.003, high * 1.003)
     assert differences(frame.integers(y), codes()) == dict.fromkeys(ENGINES, 0)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners"])
+@pytest.mark.parametrize("size", [24, 40, 12, 33])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_halves_between_pixels_are_rounded_up(engine: str, size: int, coordinates: str) -> None:
+    """Of 16 pixels 24, by a factor of 1.5: positions are sixths, which float32 does not hold."""
+    frame = Frame(1)
+    sizes = (1, CHANNELS, size, size)
+    given = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+    graph = frame.integers(frame.node("Resize", [frame.x], sizes, **given))
+    noise = frame.random.permuted(codes(), axis=2)
+    expected = run_graph(graph, [noise])[graph.outputs[0]]
+    with artefact.opened(engine, graph) as opened:
+        np.testing.assert_array_equal(opened.run([noise])[0], expected)

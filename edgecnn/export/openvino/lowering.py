@@ -10,7 +10,7 @@ from openvino import opset1
 from openvino import opset13 as ops
 
 from edgecnn.integer_graph import Array, IntegerNode
-from edgecnn.ops import resize
+from edgecnn.ops import average_pool, resize
 
 if TYPE_CHECKING:
     from edgecnn.export.openvino.writer import Level, Value, Writer
@@ -189,17 +189,19 @@ def _reduced(node: IntegerNode, writer: Writer, reduction: Reduction, x: Value) 
 
 def lower_average_pool(node: IntegerNode, writer: Writer) -> None:
     """Write AvgPool that does not count padding, on the integers: means of four are often exactly half of a step."""
-    pads = node.ints("pads")
-    zero_point = _floats([writer.graph.spec(node.output).grid.zero_point])
+    pads, shape = node.ints("pads"), writer.graph.spec(node.inputs[0]).shape
+    centre = _floats([average_pool.rounding_centre(node, shape, writer.graph.spec(node.output))])
     mean = ops.avg_pool(
-        ops.subtract(writer.levels(node.inputs[0]), zero_point),
+        ops.subtract(writer.levels(node.inputs[0]), centre),
         list(node.ints("strides")),
         list(pads[:2]),
         list(pads[2:]),
         list(node.ints("kernel")),
         exclude_pad=True,
     )
-    writer.round_levels(node, ops.add(ops.round(mean, "half_to_even"), zero_point))
+    if average_pool.pads_count(node, shape):
+        mean = ops.multiply(mean, _floats([average_pool.away_factor(node)]))
+    writer.round_levels(node, ops.add(ops.round(mean, "half_to_even"), centre))
 
 
 def lower_clip(node: IntegerNode, writer: Writer) -> None:
@@ -217,7 +219,8 @@ def lower_resize(node: IntegerNode, writer: Writer) -> None:
     """
     if node.text("mode") != "nearest":
         value = _interpolated(node, writer.levels(node.inputs[0]), "linear_onnx", "floor")
-        writer.round_levels(node, ops.floor(ops.add(value, _floats([0.5]))))
+        half = resize.half(node, writer.graph.spec(node.inputs[0]).shape[2:])
+        writer.round_levels(node, ops.floor(ops.add(value, _floats([half]))))
         return
     lengths = writer.graph.spec(node.inputs[0]).shape[2:]
     if resize.float32_suffices(node, lengths):
