@@ -83,7 +83,7 @@ def slope_grid(slopes: npt.ArrayLike, source: QuantParams, target: QuantParams) 
     """Rule 4: return the symmetric int8 grid of many slopes, its step times ``s_in / s_out`` an odd ratio.
 
     No step is finer than ``1 / DENOMINATOR`` of what one input step makes in the output: that would put results closer
-    to a middle, and at most an eighth of an output step is lost by it.
+    to a middle, and at most a sixteenth of an output step is lost by it.
     """
     ratio = target.scale[0] / source.scale[0]
     step = np.abs(slopes).max() / INT8 / ratio

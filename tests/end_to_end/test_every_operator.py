@@ -82,6 +82,8 @@ FUNCTIONS: dict[str, Function] = {
     "pad with a value": lambda a, b: F.pad(a, (1, 2, 3, 0), value=0.2),
     "pad by reflection": lambda a, b: F.pad(a, (1, 2, 3, 1), mode="reflect"),
     "pad by repetition": lambda a, b: F.pad(a, (1, 2, 3, 1), mode="replicate"),
+    "concat with its silu": lambda a, b: torch.cat([a, F.silu(a)], 1),
+    "concat of mean and largest": lambda a, b: torch.cat([a.mean(1, keepdim=True), a.amax(1, keepdim=True)], 1),
     "channel shuffle": lambda a, b: a.reshape(1, 4, 2, SIZE, SIZE).transpose(1, 2).reshape(1, 8, SIZE, SIZE),
     "squeeze and unsqueeze": lambda a, b: a.mean((2, 3), keepdim=True).squeeze(3).unsqueeze(1),
     "transpose": lambda a, b: a.permute(0, 2, 3, 1),
