@@ -241,7 +241,7 @@ class TfliteWriter(Protocol):
         """Write a change of grid."""
 
     def slopes(self, node: IntegerNode, slope: Array, step: QuantParams) -> None:
-        """Write ``slope * min(x, 0) + max(x, 0)``; ``slope`` is int8, of one sign, on grid ``step``."""
+        """Write ``slope * min(x, 0) + max(x, 0)``; ``slope`` is int8 on grid ``step``."""
 
     def window(
         self, node: IntegerNode, tensor: str, kernel: Sequence[int], dilations: Sequence[int] = (1, 1)

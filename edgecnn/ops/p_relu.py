@@ -31,14 +31,9 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:
-    """Write two MUL and an ADD, which are exact; PRELU where slopes have both signs (1-D, as the Edge TPU wants it)."""
+    """Write MUL and ADD, which are exact; PRELU is not, and has no XNNPACK kernel."""
     spec, slope = writer.graph.spec(node.inputs[1]), writer.graph.constants[node.inputs[1]]
     rank = len(writer.graph.spec(node.output).shape)
     order = writer.order(node.inputs[:1], rank)
     in_memory = slope.reshape((1,) * (rank - slope.ndim) + slope.shape).transpose(order)
-    if slope.min() >= 0 or slope.max() <= 0:
-        writer.slopes(node, in_memory, spec.grid)
-        return
-    flat = in_memory.reshape(-1) if slope.size in (1, in_memory.shape[-1]) else in_memory
-    alpha = writer.parameter(node.inputs[1], flat, 0)
-    writer.write(node, "PRELU", [writer.read(node.inputs[0], order), alpha], order)
+    writer.slopes(node, in_memory, spec.grid)

@@ -27,8 +27,14 @@ def reference(node: IntegerNode, inputs: Sequence[Operand], output: TensorSpec) 
 
 
 def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
-    """Write DequantizeLinear -> QuantizeLinear."""
-    writer.quantise(node, writer.real(node.inputs[0]))
+    """Write DequantizeLinear -> LeakyRelu of slope 1 -> QuantizeLinear.
+
+    ONNX Runtime makes one of two neighbouring pairs of Q and DQ, which leaves a rounding out. The LeakyRelu keeps them
+    apart, and makes a table of the two.
+
+    Source: onnxruntime, core/optimizer/double_qdq_pairs_remover.cc.
+    """
+    writer.quantise(node, writer.emit("LeakyRelu", [writer.real(node.inputs[0])], alpha=1.0))
 
 
 def to_tflite(node: IntegerNode, writer: TfliteWriter) -> None:

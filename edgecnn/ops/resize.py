@@ -93,8 +93,29 @@ def to_onnx(node: IntegerNode, writer: OnnxWriter) -> None:
         return
     wide = writer.emit("Cast", [writer.integers(name)], to=FLOAT)
     value = writer.emit("Resize", [wide, "", "", shape], **coordinates)
-    half = writer.constant(np.asarray(0.5, np.float32))
-    writer.move(node, "Cast", [writer.emit("Add", [value, half])], to=UINT8)
+    rounding = writer.constant(np.asarray(half(node, writer.graph.spec(name).shape[2:]), np.float32))
+    writer.move(node, "Cast", [writer.emit("Add", [value, rounding])], to=UINT8)
+
+
+def half(node: IntegerNode, lengths: Sequence[int]) -> float:
+    """Return what is added to a bilinear result before it is rounded down: half a step, and a little more.
+
+    Results are multiples of ``1 / D``. Runtimes compute positions in float32, and a result that should be half of a
+    step, which takes an even D, may come out below it. Half of ``1 / D`` more makes good for that, and takes no other
+    result along.
+    """
+    pairs = zip(lengths, node.ints("sizes"), strict=True)
+    steps = math.prod(_denominator(node.text("coordinates"), length, size) for length, size in pairs)
+    return 0.5 if steps % 2 else 0.5 + 0.5 / steps
+
+
+def _denominator(coordinates: str, length: int, size: int) -> int:
+    """Return the smallest D of which all positions of `_positions` are multiples of ``1 / D``."""
+    if coordinates == "half_pixel":
+        return 2 * size // math.gcd(length - size, 2 * length, 2 * size)
+    if coordinates == "align_corners":
+        return max(size - 1, 1) // math.gcd(length - 1, max(size - 1, 1))
+    return size // math.gcd(length, size)
 
 
 def float32_suffices(node: IntegerNode, lengths: Sequence[int]) -> bool:

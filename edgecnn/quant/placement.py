@@ -9,6 +9,8 @@ Rules, in this order:
    between inputs and output, because Edge TPU and integer kernels demand it.
 4. Sigmoid, Tanh and Softmax have fixed grids; so has the frame. A Concat that mixes a fixed grid with others reads it
    through a Requantize.
+5. So it reads a mean, or a product with a tensor on a fixed grid, of what it joins it with: on one grid such results
+   would often be exactly half of a step.
 """
 
 from __future__ import annotations
@@ -132,7 +134,8 @@ def _fuse_clamps(graph: FloatGraph, placement: Placement) -> list[FloatNode]:
 
 def _share(node: FloatNode, activations: list[str], placement: Placement) -> FloatNode:
     if len(activations) > 1 and not _one_fixed_grid(activations, placement):
-        renamed = {name: _requantised(node, name, placement) for name in activations if placement.is_fixed(name)}
+        apart = [name for name in activations if placement.is_fixed(name)] + _halves(activations, placement)
+        renamed = {name: _requantised(node, name, placement) for name in apart}
         node = replace(
             node,
             inputs=tuple(renamed.get(name, name) for name in node.inputs),
@@ -142,6 +145,20 @@ def _share(node: FloatNode, activations: list[str], placement: Placement) -> Flo
     for name in activations:
         placement.unite(name, node.output)
     return node
+
+
+def _halves(names: list[str], placement: Placement) -> list[str]:
+    """Return those of ``names`` on whose grid stands a mean or product that rule 5 keeps from that of its input."""
+    groups = {placement.group(name) for name in names if not placement.is_fixed(name)}
+    apart = set()
+    for node in placement.nodes:
+        inputs = {placement.group(name) for name in node.inputs if name and name not in node.constants}
+        own = inputs - set(placement.fixed)
+        divides = node.op == "ReduceMean" or (node.op == "Mul" and own != inputs)
+        output = placement.group(node.output)
+        if divides and output in groups and own & groups and output not in own:
+            apart.add(output)
+    return [name for name in names if placement.group(name) in apart]
 
 
 def _one_fixed_grid(names: list[str], placement: Placement) -> bool:

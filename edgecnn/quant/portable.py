@@ -8,31 +8,30 @@ some 2e-4, far above float32's error of some 5e-5 on 8-bit results, and the scal
 
 Rules:
 
-1. Conv, ConvTranspose, Gemm: ``s_in * s_w / s_out = k / D``; the weight's scale is free per channel, so it moves.
-2. Add, Sub: the scales of all tensors that additions connect are integer multiples of one unit, the outputs' odd.
-3. Mul, ReduceMean, Requantize: ``s_a * s_b / s_out = k / D`` and alike; the output's scale moves unless rule 2 has
-   settled it or other tensors share the grid.
-4. LeakyRelu: the output's scale moves by up to two per cent until none of the 256 inputs gives a result near a middle.
+1. Conv, ConvTranspose, Gemm, Mul by a constant: ``s_in * s_w / s_out = k / D``; the scale of the weight (per channel)
+   or of the constant is free, so it moves.
+2. Add, Sub: the scales of all tensors and constants that additions connect are integer multiples of one unit, the
+   outputs' odd. The unit divides the scale of a fixed grid among them.
+3. Mul, ReduceMean, Requantize, LeakyRelu, PRelu: ``s_a * s_b / s_out = k / D`` and alike, whichever end may move.
+   Scales that rule 2 or another such operator ties together move together, by one factor.
+4. LeakyRelu, PRelu: ``s_in * slope / s_out = k / D`` as well. A slope is free, and moves; of many slopes their step.
+5. Sigmoid, Tanh: the input's scale moves by up to two per cent until none of the 256 results lies near a middle.
 
 Ends of ranges are kept: scales grow, except where a clamp ends the grid, where they shrink.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.ops import FloatNode
-from edgecnn.quant.placement import Placement, Range
+from edgecnn.affine import grid_for_range
+from edgecnn.quant.placement import Range
 from edgecnn.tensor import QuantParams
 
 DENOMINATOR = 2047
-CLEAR = 2e-4
-"""How far a result must stay from the middle between two integers; float32 errs by some 5e-5."""
-STEP, STEPS = 1e-4, 200
 Doubles = npt.NDArray[np.float64]
+INT8 = 127
 
 
 def odd_ratio(factor: npt.ArrayLike, up: bool = True) -> Doubles:
@@ -42,12 +41,18 @@ def odd_ratio(factor: npt.ArrayLike, up: bool = True) -> Doubles:
         factor: Positive factors, any shape.
         up: Whether the result may not be below ``factor``, else not above.
     """
+    return np.asarray(odd_ratios(factor, up, 1)[0])
+
+
+def odd_ratios(factor: npt.ArrayLike, up: bool, count: int) -> Doubles:
+    """Return ``count`` such fractions with denominators 2 apart, the next one first, shape (count, ...)."""
     wanted = np.asarray(factor, np.float64)
     k = np.maximum(np.rint(wanted * DENOMINATOR), 1.0)
     exact = k / wanted
-    below = 2 * np.floor((exact - 1) / 2) + 1
-    denominator = np.maximum(below, 1.0) if up else 2 * np.ceil((exact - 1) / 2) + 1
-    return np.asarray(k / denominator)
+    steps = 2 * np.arange(count).reshape(-1, *[1] * wanted.ndim)
+    below = 2 * np.floor((exact - 1) / 2) + 1 - steps
+    denominators = np.maximum(below, 1.0) if up else 2 * np.ceil((exact - 1) / 2) + 1 + steps
+    return np.asarray(k / denominators)
 
 
 def weight_scales(scales: Doubles, source: QuantParams, target: QuantParams) -> Doubles:
@@ -56,94 +61,30 @@ def weight_scales(scales: Doubles, source: QuantParams, target: QuantParams) -> 
     return odd_ratio(scales / ratio) * ratio
 
 
-def settle(
-    placement: Placement, hulls: Mapping[str, Range], grids: Mapping[str, QuantParams]
-) -> dict[str, QuantParams]:
-    """Rules 2 and 3: return ``grids`` (by group) with scales moved; ``hulls`` are the ranges to keep (by group)."""
-    settled = dict(grids)
-    bound = {placement.group(name) for name, (_, high) in placement.clamps.items() if np.isfinite(high)}
-    taken = set(placement.fixed)
-    for cluster, outputs in _clusters(placement):
-        members = [root for root in cluster if root not in placement.fixed]
-        if not members:
-            continue
-        # A tensor of zeros is content with any scale; the 1 it was given must not set the unit.
-        largest = max((settled[root].scale[0] for root in members if not _empty(hulls[root])), default=1.0)
-        unit = largest / DENOMINATOR
-        for root in members:
-            scale = largest if _empty(hulls[root]) else settled[root].scale[0]
-            steps = _steps(scale / unit, root in outputs, root not in bound)
-            settled[root] = _with_scale(hulls[root], steps * unit)
-        taken.update(members)
-    for node in placement.nodes:
-        root = placement.group(node.output)
-        if root in taken or sum(placement.group(name) == root for name in placement.own) != 1:
-            continue
-        factor = _factor(node, placement, settled)
-        if factor is not None:
-            scale = factor / float(odd_ratio(factor / settled[root].scale[0], up=root in bound))
-            settled[root] = _with_scale(hulls[root], scale)
-        elif node.op == "LeakyRelu":
-            source = settled[placement.group(node.inputs[0])]
-            settled[root] = _away_from_middles(node, source, hulls[root], settled[root].scale[0], root in bound)
-    return settled
+def constant_grid(ends: Range, source: QuantParams, target: QuantParams) -> QuantParams:
+    """Rule 1: return the uint8 grid of a constant factor between ``ends``, its requantisation factor an odd ratio."""
+    grid = grid_for_range(*ends)
+    return with_scale(ends, float(weight_scales(np.asarray(grid.scale), source, target)[0]))
 
 
-def _away_from_middles(node: FloatNode, source: QuantParams, hull: Range, scale: float, shrink: bool) -> QuantParams:
-    """Rule 4: move ``scale`` in small steps until no input of a LeakyRelu gives a result near a rounding middle."""
-    steps = np.arange(-source.zero_point, 256 - source.zero_point) * np.float64(source.scale[0])
-    real = np.where(steps >= 0, steps, steps * node.number("alpha", 0.01))
-    moved = scale * (1 + (-STEP if shrink else STEP) * np.arange(STEPS))
-    distances = np.abs(real / moved[:, None] - np.floor(real / moved[:, None]) - 0.5).min(axis=1)
-    clear = np.flatnonzero(distances > CLEAR)
-    return _with_scale(hull, float(moved[clear[0] if clear.size else distances.argmax()]))
-
-
-def _empty(hull: Range) -> bool:
-    return max(hull[1], -hull[0], 0.0) < 255 * float(np.finfo(np.float32).tiny)
-
-
-def _steps(exact: float, odd: bool, up: bool) -> float:
-    rounded = np.ceil(exact - 1e-6) if up else np.floor(exact + 1e-6)
-    if odd and rounded % 2 == 0:
-        rounded += 1 if up else -1
-    return float(max(rounded, 1.0))
-
-
-def _with_scale(hull: Range, scale: float) -> QuantParams:
+def with_scale(hull: Range, scale: float) -> QuantParams:
+    """Return the uint8 grid of steps ``scale`` whose lowest integer stands for the low end of ``hull``."""
     zero_point = int(np.clip(np.rint(-min(hull[0], 0.0) / scale), 0, 255))
     return QuantParams.per_tensor(scale, zero_point)
 
 
-def _clusters(placement: Placement) -> list[tuple[set[str], set[str]]]:
-    """Return, for each set of groups that additions connect, the set and those of it that are outputs."""
-    clusters: list[tuple[set[str], set[str]]] = []
-    for node in placement.nodes:
-        if node.op not in ("Add", "Sub"):
-            continue
-        output = placement.group(node.output)
-        groups = {placement.group(name) for name in _activations(node)} | {output}
-        outputs = {output}
-        for cluster in [item for item in clusters if item[0] & groups]:
-            groups, outputs = groups | cluster[0], outputs | cluster[1]
-            clusters.remove(cluster)
-        clusters.append((groups, outputs))
-    return clusters
+def slope(value: float, source: QuantParams, target: QuantParams) -> float:
+    """Rule 4: move one slope so that its requantisation factor is an odd ratio, or 0 as it was."""
+    ratio = target.scale[0] / source.scale[0]
+    return float(np.sign(value) * odd_ratio(abs(value) / ratio) * ratio) if value else 0.0
 
 
-def _activations(node: FloatNode) -> list[str]:
-    return [name for name in node.inputs if name and name not in node.constants]
+def slope_grid(slopes: npt.ArrayLike, source: QuantParams, target: QuantParams) -> QuantParams:
+    """Rule 4: return the symmetric int8 grid of many slopes, its step times ``s_in / s_out`` an odd ratio.
 
-
-def _factor(node: FloatNode, placement: Placement, grids: Mapping[str, QuantParams]) -> float | None:
-    """Return what the integer sum of ``node`` is multiplied by, times the output's scale; None where no rule holds."""
-    activations = _activations(node)
-    scales = [grids[placement.group(name)].scale[0] for name in activations]
-    if node.op == "Mul" and len(activations) == 2:
-        return scales[0] * scales[1]
-    if node.op == "Requantize":
-        return scales[0]
-    if node.op == "ReduceMean":
-        count = np.prod(node.shape(0)) / np.prod(node.output_shape)
-        return float(scales[0] / count)
-    return None
+    No step is finer than ``1 / DENOMINATOR`` of what one input step makes in the output: that would put results closer
+    to a middle, and at most a sixteenth of an output step is lost by it.
+    """
+    ratio = target.scale[0] / source.scale[0]
+    step = np.abs(slopes).max() / INT8 / ratio
+    return QuantParams.per_tensor(float(odd_ratio(max(step, 1 / DENOMINATOR)) * ratio))

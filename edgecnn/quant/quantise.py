@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from edgecnn.ops import FloatNode
 from edgecnn.quant import portable
 from edgecnn.quant.float_graph import FloatGraph
 from edgecnn.quant.placement import CLAMPS, Placement, Range, module_of
+from edgecnn.quant.settle import constant_label, settle
 from edgecnn.quant.weights import bias_grid, channels_first, quantise_weight, weight_grid, weight_scales
 from edgecnn.tensor import QuantParams, TensorSpec
 
@@ -27,7 +28,7 @@ class Builder:
 
     Attributes:
         placement: Groups of tensors and clamps.
-        grids: Grid by group.
+        grids: Grid by group, and by label of a constant that `edgecnn.quant.settle` gave one.
         weight_range: ``"minmax"`` or ``"mse"``.
     """
 
@@ -59,6 +60,9 @@ class Builder:
         module = module_of(node.op)
         grid = None if module.GRID == "none" else self.grid(node.output)
         operands = self._operands(node, module.OPERANDS)
+        if node.op == "LeakyRelu":
+            alpha = portable.slope(node.number("alpha", 0.01), self.grid(node.inputs[0]), self.grid(node.output))
+            node = replace(node, given={"alpha": alpha})
         attributes: dict[str, Attribute] = module.attributes(node, grid)
         spec = self.activation(node.output, node.output_shape, indices=grid is None)
         source = (node.name, *self.placement.fused.get(node.name, ()))
@@ -85,13 +89,18 @@ class Builder:
         return tuple(self._constant_operand(node, name) if name in node.constants else name for name in names)
 
     def _constant_operand(self, node: FloatNode, name: str) -> str:
-        values = node.constants[name].astype(np.float32)
-        label = f"{name}@{node.output}"
+        values, label = node.constants[name].astype(np.float32), constant_label(name, node)
+        ends, target = (float(values.min()), float(values.max())), self.grid(node.output)
         if node.op == "PRelu":
-            grid = QuantParams.per_tensor(max(float(np.abs(values).max()) / 127, float(np.finfo(np.float32).tiny)))
+            grid = portable.slope_grid(values, self.grid(node.inputs[0]), target)
             return self.constant(label, quantise(values, grid, "int8"), grid)
-        shared = module_of(node.op).GRID == "shared"
-        grid = self.grid(node.output) if shared else grid_for_range(float(values.min()), float(values.max()))
+        if label in self.grids:
+            grid = self.grids[label]
+        elif node.op == "Mul":
+            source = next(self.grid(other) for other in node.inputs if other not in node.constants)
+            grid = portable.constant_grid(ends, source, target)
+        else:
+            grid = target
         return self.constant(label, quantise(values, grid, "uint8"), grid)
 
     def _weighted(self, node: FloatNode) -> tuple[str, ...]:
@@ -164,7 +173,7 @@ def to_integers(
         seen[name] = (min(before[0], low), max(before[1], high))
     hulls = placement.hulls(seen)
     grids = {root: grid_for_range(*hull) for root, hull in hulls.items()} | placement.fixed
-    builder = Builder(placement, portable.settle(placement, hulls, grids), weight_range)
+    builder = Builder(placement, settle(placement, hulls, grids), weight_range)
     builder.activation(graph.frame, graph.shapes[graph.frame])
     for node in placement.nodes:
         builder.add(node)

@@ -35,6 +35,7 @@ LAYERS: dict[str, nn.Module] = {
     "batch norm": nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()),
     "prelu": nn.PReLU(8),
 }
+SLOPES = torch.tensor([-1.5, -0.3, 0.0, 0.1, 0.1, 0.7, 1.0, 2.5])
 FUNCTIONS: dict[str, Function] = {
     "add": lambda a, b: a + b,
     "add and relu": lambda a, b: (a + b).relu(),
@@ -52,6 +53,7 @@ FUNCTIONS: dict[str, Function] = {
     "average pool": lambda a, b: F.avg_pool2d(a, 2),
     "average pool with its padding": lambda a, b: F.avg_pool2d(a, 3, 2, 1),
     "average pool without its padding": lambda a, b: F.avg_pool2d(a, 3, 2, 1, count_include_pad=False),
+    "average pool of the same size": lambda a, b: F.avg_pool2d(a, 3, 1, 1, count_include_pad=False),
     "global average": lambda a, b: F.adaptive_avg_pool2d(a, 1),
     "mean of channels": lambda a, b: a.mean(1, keepdim=True),
     "largest": lambda a, b: a.amax((2, 3)),
@@ -63,6 +65,14 @@ FUNCTIONS: dict[str, Function] = {
     "relu6": lambda a, b: F.relu6(a * 4),
     "clamp": lambda a, b: a.clamp(-0.2, 0.3),
     "leaky relu": lambda a, b: F.leaky_relu(a, 0.1),
+    "leaky relu, then add": lambda a, b: F.leaky_relu(a, 0.1) + b,
+    "slopes of both signs": lambda a, b: F.prelu(a, SLOPES),
+    "three times slopes": lambda a, b: F.prelu(F.prelu(F.prelu(a, SLOPES), SLOPES.flip(0)), SLOPES),
+    "slopes between sums": lambda a, b: F.prelu(F.prelu(a + b, SLOPES) + b, SLOPES) + a,
+    "slopes, then concat": lambda a, b: torch.cat([F.prelu(a, SLOPES), F.prelu(b, SLOPES.flip(0)), a], 1),
+    "sigmoid, then add": lambda a, b: a.sigmoid() + b,
+    "tanh, then subtract": lambda a, b: a.tanh() - b,
+    "silu, then concat": lambda a, b: torch.cat([F.silu(a), F.silu(b)], 1),
     "hard swish": lambda a, b: F.hardswish(a * 3),
     "hard sigmoid": lambda a, b: F.hardsigmoid(a * 3),
     "sigmoid": lambda a, b: a.sigmoid(),
@@ -74,14 +84,16 @@ FUNCTIONS: dict[str, Function] = {
     "pad with a value": lambda a, b: F.pad(a, (1, 2, 3, 0), value=0.2),
     "pad by reflection": lambda a, b: F.pad(a, (1, 2, 3, 1), mode="reflect"),
     "pad by repetition": lambda a, b: F.pad(a, (1, 2, 3, 1), mode="replicate"),
+    "concat with its silu": lambda a, b: torch.cat([a, F.silu(a)], 1),
+    "concat of mean and largest": lambda a, b: torch.cat([a.mean(1, keepdim=True), a.amax(1, keepdim=True)], 1),
     "channel shuffle": lambda a, b: a.reshape(1, 4, 2, SIZE, SIZE).transpose(1, 2).reshape(1, 8, SIZE, SIZE),
     "squeeze and unsqueeze": lambda a, b: a.mean((2, 3), keepdim=True).squeeze(3).unsqueeze(1),
     "transpose": lambda a, b: a.permute(0, 2, 3, 1),
     "pixel shuffle": lambda a, b: F.pixel_shuffle(a, 2),
     "arg max": lambda a, b: a.argmax(1),
 }
-# Operators whose results are exactly half of a step now and then, which TFLite's kernels round otherwise.
-TIES = {"average pool without its padding", "bilinear, corners aligned"}
+# XNNPACK's bilinear kernel has weights of 11 bits.
+COARSE = {("litert", "bilinear, corners aligned")}
 
 
 class Network(nn.Module):
@@ -113,5 +125,5 @@ def test_three_engines_agree_with_the_reference(name: str) -> None:
         with artefact.opened(engine, graph) as opened:
             got = np.stack([opened.run([frame])[0] for frame in frames]).astype(int)
         off = np.abs(got - expected)
-        assert off.max() <= (1 if name in TIES else 0), engine
+        assert off.max() <= (1 if (engine, name) in COARSE else 0), engine
         assert np.mean(off > 0) <= 0.05, engine

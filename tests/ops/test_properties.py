@@ -85,3 +85,12 @@ def test_onnx_averages_exactly_as_the_reference(data, seed):
     graph = data.draw(graphs.ROUNDS["AveragePool"])
     arrays = random_arrays(graph, seed)
     assert largest_difference(by_onnxruntime(graph, arrays), by_reference(graph, arrays)) == 0
+
+
+@some
+@given(data=st.data(), seed=seeds)
+def test_onnx_interpolates_exactly_as_the_reference(data, seed):
+    """Interpolation by small factors gives halves of a step, which must not fall for an error of the positions."""
+    graph = data.draw(graphs.ROUNDS["Resize"])
+    arrays = random_arrays(graph, seed)
+    assert largest_difference(by_onnxruntime(graph, arrays), by_reference(graph, arrays)) == 0

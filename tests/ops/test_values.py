@@ -81,6 +81,14 @@ def test_average_pool_does_not_count_padding():
     assert both(graph, row(10, 20, 60)) == [15, 30, 40]
 
 
+@pytest.mark.parametrize("zero_point", [0, 77])
+def test_average_pool_with_padding_rounds_half_away_from_the_middle_of_the_grid(zero_point):
+    x, y = uint8("x", (1, 1, 1, 4), 0.1, zero_point), uint8("y", (1, 1, 1, 5), 0.1, zero_point)
+    graph = single("AveragePool", (x,), y, kernel=(1, 2), strides=(1, 1), pads=(0, 1, 0, 1))
+    # Means: 10, 10.5, 11.5, 132.5, 253.
+    assert both(graph, np.asarray([[[[10, 11, 12, 253]]]], np.uint8)) == [10, 10, 11, 133, 253]
+
+
 @pytest.mark.parametrize("zero_point", [0, 1, 100, 255])
 def test_average_pool_rounds_half_to_even_steps_from_zero(zero_point):
     x, y = uint8("x", (1, 1, 1, 4), 0.037, zero_point), uint8("y", (1, 1, 1, 2), 0.037, zero_point)

@@ -176,6 +176,29 @@ def test_rule_4_a_concat_of_different_fixed_grids_requantizes_all():
     assert not placement.is_fixed("joined")
 
 
+@pytest.mark.parametrize("kind", ["product", "mean"])
+def test_rule_5_a_concat_reads_what_halves_its_other_part_through_a_requantize(kind):
+    build = FloatGraphBuilder()
+    a = build.conv(build.x, 4, name="a")
+    if kind == "product":
+        part = build.node("Mul", [a, build.node("Sigmoid", [a])], name="part")
+    else:
+        part = build.node("ReduceMean", [a], (1, 1, 8, 8), name="part", axes=(1,), keepdims=1)
+    channels = 4 + build.shapes[part][1]
+    placement = place(build.graph(build.node("Concat", [a, part], (1, channels, 8, 8), name="joined", axis=1)))
+    assert ops(placement)[-2:] == ["Requantize", "Concat"]
+    assert placement.nodes[-2].inputs == ("part",)
+    assert placement.group("a") == placement.group("joined") != placement.group("part")
+
+
+def test_rule_5_leaves_a_concat_with_the_product_of_another_tensor_alone():
+    build = FloatGraphBuilder()
+    a, b = build.conv(build.x, 4, name="a"), build.conv(build.x, 4, name="b")
+    part = build.node("Mul", [b, build.node("Sigmoid", [a])], name="part")
+    placement = place(build.graph(build.node("Concat", [a, part], (1, 8, 8, 8), name="joined", axis=1)))
+    assert "Requantize" not in ops(placement)
+
+
 def test_a_move_of_a_fixed_grid_stays_on_it():
     build = FloatGraphBuilder()
     gate = build.node("Sigmoid", [build.conv(build.x, 4)], name="gate")

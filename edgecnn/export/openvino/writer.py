@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,10 @@ class Writer:
         self._integers: dict[str, Callable[[], Value]] = {}
         self._declared: dict[str, tuple[float, int]] = {}
         self._names: set[str] = set()
-        self._readers: dict[str, set[str]] = {}
+        self._readers: dict[str, list[IntegerNode]] = {}
         for node in graph.nodes:
             for name in node.inputs:
-                self._readers.setdefault(name, set()).add(node.op)
+                self._readers.setdefault(name, []).append(node)
 
     def lower(self) -> Any:
         """Write all nodes and return the `openvino.Model`.
@@ -65,9 +65,12 @@ class Writer:
         model.set_rt_info(json.dumps(self._declared, sort_keys=True), OUTPUT_GRIDS)
         return model
 
-    def read_by(self, name: str, *operators: str) -> bool:
-        """Tell whether any of ``operators`` reads tensor ``name``."""
-        return not self._readers.get(name, set()).isdisjoint(operators)
+    def leads_to(self, name: str, operators: Collection[str], through: Collection[str]) -> bool:
+        """Tell whether any of ``operators`` reads tensor ``name``, itself or behind others of kind ``through``."""
+        return any(
+            node.op in operators or (node.op in through and self.leads_to(node.output, operators, through))
+            for node in self._readers.get(name, ())
+        )
 
     def real(self, name: str) -> Value:
         """Return tensor ``name`` dequantised: an activation, or a constant on a per-tensor grid."""

@@ -277,13 +277,6 @@ def unit_strides(at: Context) -> Finding | None:
     return Finding("It slices with steps larger than 1.", "Use a convolution or pooling with strides.")
 
 
-def flat_slope(at: Context) -> Finding | None:
-    """PReLU: alpha must be 1-dimensional (only the innermost dimension is larger than 1)."""
-    if at.op != "PRELU" or math.prod(at.input(1).shape[:-1]) == 1:
-        return None
-    return Finding("Its slope has more than one dimension.", "Use one slope per channel.")
-
-
 def new_runtime(at: Context) -> Finding | None:
     """Transpose, ReduceMax, ReduceMin: require Edge TPU runtime version 14 or later."""
     name = "".join(part.capitalize() for part in at.op.split("_"))
@@ -314,7 +307,6 @@ RULES: tuple[Rule, ...] = (
     pad_before_add,
     modest_resize,
     unit_strides,
-    flat_slope,
     new_runtime,
     no_entry_transpose,
 )

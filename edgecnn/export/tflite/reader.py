@@ -15,7 +15,6 @@ _WEIGHTS = {
     "CONV_2D": (1, {0: 0}),
     "DEPTHWISE_CONV_2D": (1, {3: 0}),
     "TRANSPOSE_CONV": (1, {0: 1}),
-    "PRELU": (1, {}),
 }
 
 

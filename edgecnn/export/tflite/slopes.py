@@ -37,27 +37,32 @@ def write_rescaled(writer: Writer, node: IntegerNode) -> None:
 
 
 def write_slopes(writer: Writer, node: IntegerNode, slope: npt.NDArray[np.int8], step: QuantParams) -> None:
-    """Write ``slope * min(x, 0) + max(x, 0)`` as MUL, MUL and ADD.
+    """Write ``slope * min(x, 0) + max(x, 0)`` as MUL, MUL and ADD; slopes of both signs take a MUL and an ADD more.
 
-    Both products are rounded on the output's scale, and saturate on the side of 0 where they do not count; the ADD of
-    equal scales is exact. All three are operators of XNNPACK and of the Edge TPU, which has no LEAKY_RELU.
+    The products are rounded on the output's scale, and saturate on the side of 0 where they do not count: with positive
+    slopes above 0, with negative ones below. An ADD of equal scales is exact, and of its two operands one is 0. All are
+    operators of XNNPACK and of the Edge TPU, which has no LEAKY_RELU.
 
     Args:
         writer: The writer.
         node: The node; its first input is x.
-        slope: Slopes as int8, all of one sign: of shape (1,), or in the shape of x in memory, axes of 1 left to
-            broadcasting.
+        slope: Slopes as int8: of shape (1,), or in the shape of x in memory, axes of 1 left to broadcasting.
         step: The slopes' grid.
     """
     order = writer.order(node.inputs[:1], len(writer.graph.spec(node.output).shape))
     x = writer.read(node.inputs[0], order)
     scale = writer.graph.spec(node.output).grid.scale[0]
-    above = _product(writer, x, *_ONE, QuantParams.per_tensor(scale, 0))
+    above, below = QuantParams.per_tensor(scale, 0), QuantParams.per_tensor(scale, 255)
+    total, falling, rising = _product(writer, x, *_ONE, above), np.minimum(slope, 0), np.maximum(slope, 0)
+    if falling.any() and rising.any():
+        parts = [total, _product(writer, x, falling, step, above)]
+        total = writer.emit("ADD", parts, writer.shape(x), above, fused_activation_function="NONE")
     if not slope.any():
-        writer.write(node, "QUANTIZE", [above], order)
+        writer.write(node, "QUANTIZE", [total], order)
         return
-    end = QuantParams.per_tensor(scale, 255 if (slope >= 0).all() else 0)
-    writer.write(node, "ADD", [_product(writer, x, slope, step, end), above], order, fused_activation_function="NONE")
+    part = (rising, below) if rising.any() else (falling, above)
+    last = _product(writer, x, part[0], step, part[1])
+    writer.write(node, "ADD", [last, total], order, fused_activation_function="NONE")
 
 
 def _product(writer: Writer, x: str, factor: npt.NDArray[np.int8], step: QuantParams, grid: QuantParams) -> str:

@@ -13,7 +13,7 @@ from edgecnn.integer_graph import Attribute
 # Operators whose int8 form is not version 2.
 _INT8 = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3}
 # Operators whose int8 form is version 1: they had int8 from the start, or do not look at the type.
-_FIRST = frozenset({"QUANTIZE", "RESHAPE", "LEAKY_RELU", "PRELU", "DEPTH_TO_SPACE"})
+_FIRST = frozenset({"QUANTIZE", "RESHAPE", "DEPTH_TO_SPACE"})
 # Version from which an operator takes a rank above 4.
 _HIGH_RANK = {"SLICE": 5, "STRIDED_SLICE": 4, "PAD": 4, "PADV2": 4, "TRANSPOSE": 4}
 _HIGH_RANK_BROADCAST = {"SUB": 3, "MINIMUM": 3, "MAXIMUM": 3}
@@ -22,14 +22,13 @@ _HIGH_RANK_BROADCAST = {"SUB": 3, "MINIMUM": 3, "MAXIMUM": 3}
 _RUNTIMES = {
     ("CONV_2D", 6): "2.9.0",
     ("DEPTH_TO_SPACE", 1): "2.1.0",
-    ("LEAKY_RELU", 1): "1.13.1",
+    (1): "1.13.1",
     ("MAXIMUM", 3): "2.3.0",
     ("MINIMUM", 3): "2.3.0",
     ("MIRROR_PAD", 2): "2.3.0",
     ("MUL", 3): "1.15.0",
     ("PAD", 4): "2.6.0",
     ("PADV2", 4): "2.6.0",
-    ("PRELU", 1): "1.8.0",
     ("RELU", 2): "2.1.0",
     ("RESHAPE", 1): "1.5.0",
     ("RESIZE_BILINEAR", 3): "2.2.0",

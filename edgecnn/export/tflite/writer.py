@@ -249,7 +249,7 @@ class Writer:
         write_rescaled(self, node)
 
     def slopes(self, node: IntegerNode, slope: Array, step: QuantParams) -> None:
-        """Write ``slope * min(x, 0) + max(x, 0)``; ``slope`` is int8, of one sign, on grid ``step``."""
+        """Write ``slope * min(x, 0) + max(x, 0)``; ``slope`` is int8 on grid ``step``."""
         write_slopes(self, node, slope.astype(np.int8), step)
 
     def window(

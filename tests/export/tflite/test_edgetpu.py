@@ -66,14 +66,12 @@ def test_leaky_relu_maps_as_products(build):
     assert (verdict.operators, verdict.maps) == (("MUL", "MUL", "ADD"), True)
 
 
-@pytest.mark.parametrize(("slopes", "maps"), [((4, 1, 1), True), ((4, 6, 1), False)])
-def test_slopes_are_1_d(build, slopes, maps):
+def test_slopes_of_both_signs_map_as_products(build):
     graph = build(1)
     x = graph.image(4, 6, 6)
-    slope = np.where(np.arange(np.prod(slopes)) % 2, -9, 9).astype(np.int8).reshape(slopes)
-    c = graph.constant(slope, QuantParams.per_tensor(0.01))
-    verdict = verdict_of(graph, graph.node("PRelu", [x, c], graph.shape(x), graph.grid(x)))
-    assert (verdict.operators, verdict.maps) == (("PRELU",), maps)
+    slope = graph.constant(np.asarray([9, -9, 0, 9], np.int8).reshape(4, 1, 1), QuantParams.per_tensor(0.01))
+    verdict = verdict_of(graph, graph.node("PRelu", [x, slope], graph.shape(x), graph.grid(x)))
+    assert (verdict.operators, verdict.maps) == (("MUL", "MUL", "ADD", "MUL", "ADD"), True)
 
 
 @pytest.mark.parametrize(("dilations", "maps"), [((2, 2), True), ((2, 1), False)])

@@ -34,7 +34,6 @@ def test_versions_are_those_of_googles_model(data_dir):
         ("TRANSPOSE", [(1, 2, 3, 4, 5), (5,)], {}, 4),
         ("TRANSPOSE", [(1, 2, 3, 4, 5, 6), (6,)], {}, 6),
         ("SUB", [(1, 2, 3, 4, 5), (5,)], {}, 3),
-        ("PRELU", [(1, 4, 4, 8), (8,)], {}, 1),
     ],
 )
 def test_features_that_need_a_later_version(op, shapes, options, version):
