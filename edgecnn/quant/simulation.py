@@ -28,12 +28,16 @@ TIE = 1e-3
 """In steps: lifts ties, which a Resize rounds up."""
 
 
+PARTS = 4096
+"""Parts of a step that values are rounded to first: averages often lie half-way, where float32 must not decide."""
+
+
 class _OnGrid(torch.autograd.Function):
     """Round to a grid and saturate. Keeps one byte an element for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float, zero_point: int) -> Tensor:
-        steps = x / scale
+        steps = (x / scale * PARTS).round_() / PARTS
         integers = steps.round().clamp_(-zero_point, 255 - zero_point)
         ctx.save_for_backward((steps - integers).abs_() <= 0.5)
         return integers * scale
