@@ -36,6 +36,8 @@ NOTICE_SECONDS = LoopSettings().silence + READ_SECONDS
 """Longest until a source that is lost, in whatever way, has to be called INVALID."""
 BACK_SECONDS = 5.0
 """Longest until a verdict after the source is back."""
+MOST_WAITING = 2
+"""Frames that may be on their way from the source to a verdict at any time."""
 OLD_SECONDS = 2.0
 """Age above which a picture is not the live one any more: the time of silence, and as much for a busy machine."""
 
@@ -207,12 +209,23 @@ def watch_through(model: Model, fault: Fault) -> Outcome:
             begun = time.monotonic()
             fault.begin(camera)
             time.sleep(fault.seconds)
+            if fault.silent:
+                # On a busy machine it may begin late to be noticed; how late, the loop's own times say.
+                watch.until(lambda: any(not turn.trusted for turn in watch.since(begun)), "INVALID")
             fault.end(camera)
             ended = time.monotonic()
             watch.steady(ended)
+            # A frame that makes room for a newer one is counted with the next turn.
+            watch.until(lambda: 0 <= unaccounted(loop.snapshot()) <= MOST_WAITING, "an account of every frame")
             return _outcome(fault, watch.since(begun), begun, ended, loop.snapshot())
     finally:
         camera.close()
+
+
+def unaccounted(figures: Snapshot) -> int:
+    """Return how many frames of the source were neither judged nor counted as dropped."""
+    judged = figures.turns - figures.findings.get("no_frame", 0) - figures.findings.get("unreadable", 0)
+    return figures.frames - judged - figures.dropped
 
 
 def _outcome(fault: Fault, turns: list[Turn], begun: float, ended: float, figures: Snapshot) -> Outcome:

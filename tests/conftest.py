@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 # Tests run in parallel processes; one thread each keeps timings and memory in bounds. Set before numpy is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -250,7 +250,7 @@ def test_json_that_is_no_object_is_refused(tmp_path):
             IntegerGraph.load(tmp_path / "graph.npz")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_flipped_or_missing_bytes_never_go_unnoticed(tmp_path, data):
     path = saved(tmp_path / "graph.npz")

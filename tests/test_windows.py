@@ -61,7 +61,7 @@ def test_convolve_against_plain_loops():
         assert total[batch, out, row, column] == int((patch.astype(np.int64) * weight[out]).sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), pairs, pairs, pairs)
 def test_convolve_is_torch_convolution(seed, group, inputs, outputs, kernel, strides, dilations):
     rng = np.random.default_rng(seed)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 FIGURES = {"top1": 0.8175, "agreement": 0.965, "sqnr_db": 18.14}
 HALVES = {half: FIGURES for half in ("even", "odd", "all")}
 
@@ -46,7 +48,9 @@ def benchmarks(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_script(folder: Path, work: Path, *options: str) -> str:
     command = [sys.executable, str(folder / "ptq.py"), "--work", str(work), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=folder.parent).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE, cwd=folder.parent
+    ).stdout
 
 
 def test_every_peer_is_pinned_and_has_a_script(benchmarks: Path) -> None:

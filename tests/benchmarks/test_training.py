@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 from edgecnn.train.data import GOOD, Dataset, Sample, read
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -236,7 +236,7 @@ def test_interrupt_reaches_the_command_once_and_is_waited_for(tmp_path: Path, mo
 import pathlib, time
 try:
     print("ready", flush=True)
-    time.sleep(60)
+    time.sleep(1000)
 except KeyboardInterrupt:
     time.sleep(0.5)
     print("checkpoint", flush=True)
@@ -244,11 +244,8 @@ except KeyboardInterrupt:
     log = tmp_path / "log"
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 50
-        while time.monotonic() < deadline:
-            if log.exists() and "ready" in log.read_text():
-                return os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)
+        until(lambda: log.exists() and "ready" in log.read_text(), "the command")
+        os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(training, "EDGECNN", (sys.executable, "-c", script))
     # Where the tests were started in the background, SIGINT is ignored here and in all that is started.

@@ -15,6 +15,7 @@ from edgecnn.runtime.engines.reference import ReferenceEngine
 from edgecnn.runtime.model import run_frames
 from edgecnn.tensor import QuantParams, TensorSpec
 from tests.ops.single import in_pairs
+from tests.waiting import unhurried
 
 LABELS = ("good", "scratch", "dent", "stain")
 
@@ -61,6 +62,11 @@ def tiny_manifest(graph: IntegerGraph, task: str = "classify", engine: str = "on
         labels=LABELS,
         thresholds={"scratch": 0.5} if task == "defect" else {},
     )
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    unhurried(monkeypatch)
 
 
 @pytest.fixture(scope="session")

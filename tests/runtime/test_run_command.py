@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -19,8 +17,7 @@ import pytest
 
 from edgecnn.cli.app import main
 from tests.runtime.lane_bundle import road, write_lane_bundle
-
-DEADLINE = 60.0
+from tests.waiting import PATIENCE, joined, until
 
 
 @pytest.fixture
@@ -137,12 +134,12 @@ def test_sigterm_ends_it_cleanly_and_systemd_is_told(defect_bundle: Path, tmp_pa
     log = tmp_path / "verdicts.jsonl"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(DEADLINE)
+        manager.settimeout(PATIENCE)
         source = ("--source", "conveyor:?fps=20&size=64x64", "--sink", f"jsonl:{log}")
         process = started(defect_bundle, *source, "--json", NOTIFY_SOCKET=str(tmp_path / "notify"))
         told = [manager.recv(1000).decode() for _ in range(4)]
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=DEADLINE)
+        out, err = process.communicate(timeout=PATIENCE)
         while not told[-1].startswith("STOPPING"):
             told.append(manager.recv(1000).decode())
 
@@ -158,11 +155,11 @@ def test_ctrl_c_has_its_exit_code(defect_bundle: Path) -> None:
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
     reader.start()
-    _until(lambda: bool(lines), "the first event")
+    until(lambda: bool(lines), "the first event")
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(DEADLINE) == 130
-    reader.join(DEADLINE)
+    assert process.wait(PATIENCE) == 130
+    joined(reader)
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
 
@@ -188,7 +185,7 @@ sys.exit(main(["run", {str(bundle)!r}, "--engine", "reference", "--stuck", "1",
 def test_a_stuck_engine_ends_the_process(defect_bundle: Path, tmp_path: Path) -> None:
     command = stuck_script(defect_bundle, tmp_path / "log.jsonl")
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     assert done.returncode == 6
     assert "stuck: no sign of life for" in done.stderr
@@ -203,7 +200,7 @@ def test_a_stuck_engine_ends_the_process_when_nobody_reads_its_output(defect_bun
     assert process.stderr.readline().startswith("note: ")
     process.stderr.close()
 
-    assert process.wait(DEADLINE) == 6
+    assert process.wait(PATIENCE) == 6
 
 
 def test_replay(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,10 +215,3 @@ def test_replay(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytes
     assert run("replay", event, defect_bundle) == 1
     assert "differs: score" in capsys.readouterr().out
     assert run("replay", photos, defect_bundle) == 4
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.02)

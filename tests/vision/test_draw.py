@@ -135,7 +135,7 @@ def test_many_reasons_leave_two_thirds_of_the_picture_free() -> None:
 TEXTS = st.text(max_size=60) | st.just("word " * 300) | st.just("x" * 5000)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 200),
     st.integers(1, 200),
@@ -160,7 +160,7 @@ def test_every_picture_and_text_can_be_drawn(
     assert picture.dtype == np.uint8
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS, st.integers(0, 400), st.integers(6, 40))
 def test_text_never_runs_out_of_its_room(text: str, width: int, size: int) -> None:
     for line in [shortened(text, width, size), *wrapped(text, width, size)]:
@@ -269,7 +269,7 @@ def test_a_sound_part_is_called_good_without_the_score_of_its_defects() -> None:
     assert np.array_equal(*pictures)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 200),
     st.integers(1, 200),

@@ -96,7 +96,7 @@ def test_frames_that_cannot_be_used_are_refused(frame: np.ndarray, message: str)
         Preprocess((8, 8), 3)(frame)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["stretch", "letterbox", "crop"]),
     st.integers(1, 90),

@@ -138,7 +138,7 @@ def test_a_single_score_is_that_of_the_defect() -> None:
     assert decision.label == "defect"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st_numpy.arrays(np.uint8, (8, 8)),
     st.lists(st.integers(0, 255), min_size=3, max_size=3),
@@ -247,7 +247,7 @@ def test_there_are_no_more_regions_and_points_than_can_be_looked_at() -> None:
     assert 3 <= len(region.polygon) <= MOST_POINTS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st_numpy.arrays(np.bool_, (12, 12)))
 def test_every_pixel_of_a_mask_is_in_exactly_one_region(wanted: np.ndarray) -> None:
     scores = np.where(wanted, 130, 70).astype(np.uint8)

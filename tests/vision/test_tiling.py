@@ -21,7 +21,7 @@ def shrunk(picture: Image) -> list[Array]:
     return [picture[None, ::2, ::2, :1], np.asarray([[picture[0, 0, 0], picture.mean()]])]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 47))
 def test_tiles_cover_the_picture_and_overlap_enough(more: int, wider: int, overlap: int) -> None:
     height, width = 48 + more, 64 + wider

@@ -73,10 +73,17 @@ class Capture(Closing):
         live: Whether frames come by themselves: then a lost source is tried for ever, unless a package is missing.
             Otherwise what cannot be opened is an error, and the end of the source is the end.
         newest_only: Whether a new frame replaces one that was not taken.
+        clock: Returns seconds on the monotonic clock.
     """
 
-    def __init__(self, make: Callable[[], Source], live: bool, newest_only: bool) -> None:
-        self._make, self._live, self._newest_only = make, live, newest_only
+    def __init__(
+        self,
+        make: Callable[[], Source],
+        live: bool,
+        newest_only: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make, self._live, self._newest_only, self._clock = make, live, newest_only, clock
         self._slot: Slot[Shot] = Slot(newest_only)
         self._abandoned: list[_Reader] = []
         self._counts = _Counts()
@@ -110,7 +117,7 @@ class Capture(Closing):
         self._reader.join(1.0)
 
     def _started(self) -> _Reader:
-        reader = _Reader(self._make(), self._live, self._slot, self._counts)
+        reader = _Reader(self._make(), self._live, self._slot, self._counts, self._clock)
         reader.start()
         return reader
 
@@ -119,7 +126,7 @@ class Capture(Closing):
         reader = self._reader
         if reader.fatal is not None:
             raise reader.fatal
-        if not reader.is_stuck(time.monotonic()):
+        if not reader.is_stuck(self._clock()):
             return
         reader.stop()
         self._abandoned = [*(old for old in self._abandoned if old.is_alive()), reader]
@@ -146,9 +153,11 @@ class _Counts:
 class _Reader(threading.Thread):
     """One thread around one source."""
 
-    def __init__(self, source: Source, live: bool, slot: Slot[Shot], counts: _Counts) -> None:
+    def __init__(
+        self, source: Source, live: bool, slot: Slot[Shot], counts: _Counts, clock: Callable[[], float]
+    ) -> None:
         super().__init__(name="edgecnn-capture", daemon=True)
-        self._source, self._live, self._slot, self._counts = source, live, slot, counts
+        self._source, self._live, self._slot, self._counts, self._clock = source, live, slot, counts, clock
         self._stopping = threading.Event()
         self._busy_since: float | None = None
         self._tries = 0
@@ -201,7 +210,7 @@ class _Reader(threading.Thread):
 
     def _call(self, step: Callable[[], Answer]) -> Answer:
         """Call into the source with the time noted, so that a call that hangs is noticed."""
-        self._busy_since = time.monotonic()
+        self._busy_since = self._clock()
         try:
             return step()
         finally:
@@ -209,7 +218,7 @@ class _Reader(threading.Thread):
 
     def _give(self, frame: Frame | None, error: str) -> None:
         if not self._stopping.is_set():
-            self._slot.put(Shot(frame, error, time.monotonic(), time.time()))
+            self._slot.put(Shot(frame, error, self._clock(), time.time()))
 
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():

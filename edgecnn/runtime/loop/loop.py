@@ -75,10 +75,17 @@ class Loop(Closing):
     """
 
     def __init__(
-        self, model: Model, name: str, make: Callable[[], Source], live: bool, newest_only: bool, settings: LoopSettings
+        self,
+        model: Model,
+        name: str,
+        make: Callable[[], Source],
+        live: bool,
+        newest_only: bool,
+        settings: LoopSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source = name
-        self._model, self._settings, self._live = model, settings, live
+        self._model, self._settings, self._live, self._clock = model, settings, live, clock
         self._judge = Judge(model, settings.rules)
         self.remarks = self._judge.remarks
         self._tally, self._outlets = Tally(), Outlets()
@@ -87,10 +94,10 @@ class Loop(Closing):
         self._stopping, self._closing = threading.Event(), threading.Lock()
         self._closed = False
         self._interrupted = False
-        self._last_frame = self._last_word = time.monotonic()
+        self._last_frame = self._last_word = clock()
         self._remembered = -MEMORY_SECONDS
-        self._capture = Capture(make, live, newest_only)
-        self._watchdog = Watchdog(settings.stuck, self._stuck, settings.on_alive)
+        self._capture = Capture(make, live, newest_only, clock)
+        self._watchdog = Watchdog(settings.stuck, self._stuck, settings.on_alive, clock)
 
     @classmethod
     def of(
@@ -101,14 +108,16 @@ class Loop(Closing):
         every: str | None = None,
         sinks: Sequence[str] = (),
         settings: LoopSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """Make a loop; see `Model.watch`."""
+        """Make a loop; see `Model.watch`. ``clock`` returns seconds on the monotonic clock."""
         if every is not None and every not in EVERY:
             raise OptionError(f"every must be one of {', '.join(EVERY)}, got '{every}'.")
         name, make, live, stills = _resolve(source)
         settings = settings or LoopSettings()
         settings = replace(settings, rules=_fitting(settings.rules, stills))
-        loop = cls(model, name, make, live, live if every is None else every == "latest", settings)
+        newest_only = live if every is None else every == "latest"
+        loop = cls(model, name, make, live, newest_only, settings, clock)
         try:
             for sink in sinks:
                 loop.add(str(Address.parse(sink)), open_sink(sink, loop.context))
@@ -192,7 +201,7 @@ class Loop(Closing):
         """Take a frame and judge it; None if none came, and whether none will come any more."""
         ended = self._capture.ended
         found = self._capture.take(min(WAIT_SECONDS, self._settings.silence))
-        now = time.monotonic()
+        now = self._clock()
         if found is None:
             silent = self._live and now - self._last_word > self._settings.silence
             return (self._silence(now) if silent else None), ended
@@ -229,7 +238,7 @@ class Loop(Closing):
         memory: Mapping[str, Any] | None = None,
     ) -> Observation:
         """Put a turn together."""
-        age = time.monotonic() - shot.captured
+        age = self._clock() - shot.captured
         if self._live and age > self._settings.stale:
             reason = f"the verdict comes {age:.2f} s after the frame, {self._settings.stale:g} s are allowed"
             seen = replace(seen, findings=(*seen.findings, Finding("stale", reason)))
@@ -275,7 +284,7 @@ class Loop(Closing):
     def _stuck(self, seconds: float) -> None:
         """Say INVALID for the loop, which cannot speak for itself; from the watchdog's thread."""
         finding = Finding("stuck", f"the engine, or the script around the loop, has not answered for {seconds:.1f} s")
-        now, invalid = time.monotonic(), Verdict.INVALID
+        now, invalid = self._clock(), Verdict.INVALID
         self._interrupted = True
         self._outlets.offer(
             Observation(self._number, invalid, invalid, True, now, time.time(), now, 0.0, findings=(finding,))

@@ -20,18 +20,25 @@ class Watchdog:
         seconds: Longest time without one.
         on_stuck: Called once each time, from the watchdog's thread, with the seconds since the last sign of life.
         on_alive: Called about four times a second while all is well.
+        clock: Returns seconds on the monotonic clock.
     """
 
-    def __init__(self, seconds: float, on_stuck: Callable[[float], None], on_alive: Callable[[], None]) -> None:
-        self._seconds, self._on_stuck, self._on_alive = seconds, on_stuck, on_alive
-        self._last = time.monotonic()
+    def __init__(
+        self,
+        seconds: float,
+        on_stuck: Callable[[float], None],
+        on_alive: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seconds, self._on_stuck, self._on_alive, self._clock = seconds, on_stuck, on_alive, clock
+        self._last = clock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="edgecnn-watchdog", daemon=True)
         self._thread.start()
 
     def beat(self) -> None:
         """Give a sign of life; costs next to nothing."""
-        self._last = time.monotonic()
+        self._last = self._clock()
 
     def close(self) -> None:
         """End the thread. A second call does nothing."""
@@ -42,7 +49,7 @@ class Watchdog:
     def _work(self) -> None:
         stuck = False
         while not self._stopping.wait(CHECK_SECONDS):
-            silent = time.monotonic() - self._last
+            silent = self._clock() - self._last
             if silent <= self._seconds:
                 stuck = False
                 self._on_alive()

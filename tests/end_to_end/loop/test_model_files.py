@@ -10,7 +10,7 @@ import pytest
 import edgecnn
 from edgecnn.errors import EdgecnnError
 from edgecnn.runtime.model import Model
-from tests.end_to_end.loop.watch import Watch, write_tiny
+from tests.end_to_end.loop.watch import UNHURRIED, Watch, write_tiny
 
 ENGINES = {
     "litert": "ai_edge_litert",
@@ -44,7 +44,7 @@ def test_damaged_while_running(tmp_path: Path, engine: str, damage: object) -> N
     bundle = write_tiny(tmp_path, engine=engine)
     with edgecnn.load(bundle, threads=1) as model:
         before = said(model)
-        loop = model.watch("conveyor:?fps=100&size=64x64", every="frame")
+        loop = model.watch("conveyor:?fps=100&size=64x64", every="frame", settings=UNHURRIED)
         with Watch(loop) as watch:
             watch.steady()
             for path in bundle.iterdir():

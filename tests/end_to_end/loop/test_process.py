@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.loop.test_files import assert_whole
-from tests.end_to_end.loop.watch import DEADLINE, MIXED, write_tiny
+from tests.end_to_end.loop.watch import MIXED, write_tiny
+from tests.waiting import PATIENCE, until
 
 BELT = "conveyor:?fps=0&size=128x96&defects=0.5&parts=20"
 
@@ -36,12 +37,9 @@ def started(bundle: Path, place: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
+def waited(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+    """Wait for what a process that goes on shall do."""
+    until(condition, what, lambda: process.poll() is not None and f"it ended: {process.communicate()}")
 
 
 def whole_lines(path: Path) -> list[dict[str, object]]:
@@ -56,7 +54,8 @@ def test_killed_in_mid_write_again_and_again(bundle: Path, tmp_path: Path, kills
     for _ in range(kills):
         before = {path.name for path in (tmp_path / "events").glob("2*")}
         process = started(bundle, tmp_path)
-        until(lambda seen=before: {path.name for path in (tmp_path / "events").glob("2*")} - seen, process, "an event")
+        waited(lambda seen=before: {path.name for path in (tmp_path / "events").glob("2*")} - seen, process, "an event")
+        # Anywhere in what it does, the more often this is tried.
         time.sleep(dice.uniform(0, 0.3))
         process.kill()
         process.communicate()
@@ -65,7 +64,7 @@ def test_killed_in_mid_write_again_and_again(bundle: Path, tmp_path: Path, kills
         assert_whole(tmp_path / "events", hidden=True)
 
     process = started(bundle, tmp_path, "--frames", "400")
-    out, err = process.communicate(timeout=DEADLINE)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     figures = json.loads(out)
     assert figures["turns"] == 400
@@ -79,7 +78,7 @@ def test_killed_in_mid_write_again_and_again(bundle: Path, tmp_path: Path, kills
 
 def test_the_last_event_before_a_kill_can_be_replayed(bundle: Path, tmp_path: Path) -> None:
     process = started(bundle, tmp_path)
-    until(lambda: len(list((tmp_path / "events").glob("2*"))) > 2, process, "events")
+    waited(lambda: len(list((tmp_path / "events").glob("2*"))) > 2, process, "events")
     process.kill()
     process.communicate()
 
@@ -91,9 +90,9 @@ def test_the_last_event_before_a_kill_can_be_replayed(bundle: Path, tmp_path: Pa
 
 def test_sigterm_delivers_what_waits(bundle: Path, tmp_path: Path) -> None:
     process = started(bundle, tmp_path)
-    until(lambda: any((tmp_path / "events").glob("2*")), process, "an event")
+    waited(lambda: any((tmp_path / "events").glob("2*")), process, "an event")
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=DEADLINE)
+    out, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, err
     figures = json.loads(out)

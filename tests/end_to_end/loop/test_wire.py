@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,10 @@ from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.model import Model
 from edgecnn.runtime.sources.conveyor import ConveyorSource
-from tests.end_to_end.loop.watch import MIXED, Watch, write_tiny
+from tests.end_to_end.loop.watch import MIXED, UNHURRIED, Watch, write_tiny
 from tests.runtime.sinks.brokers import Broker, Listener
 from tests.runtime.sinks.test_modbus import controller
+from tests.waiting import joined
 
 pytest.importorskip("paho.mqtt", reason="needs edgecnn[mqtt]")
 
@@ -56,7 +57,7 @@ def listening(broker: Broker) -> Iterator[Listener]:
 def by_part() -> LoopSettings:
     """One verdict a part, however slow this machine is."""
     parts = PartSettings(mode="gap", fill=0.6, clear=0.2)
-    return LoopSettings(stale=30.0, rules=Rules(parts=parts, empty=ConveyorSource(SIZE, seed=SEED).empty))
+    return replace(UNHURRIED, rules=Rules(parts=parts, empty=ConveyorSource(SIZE, seed=SEED).empty))
 
 
 def verdicts(listener: Listener) -> list[dict[str, object]]:
@@ -109,7 +110,7 @@ def test_every_part_s_verdict_comes_over_the_wire(model: Model, broker: Broker) 
 def test_a_broker_that_is_down_slow_and_back_again(model: Model, broker: Broker) -> None:
     broker.kill()
     sink = f"mqtt://127.0.0.1:{broker.port}/{TOPIC}?every=turn"
-    loop = model.watch("conveyor:?fps=50&size=64x64", sinks=[sink])
+    loop = model.watch("conveyor:?fps=50&size=64x64", sinks=[sink], settings=UNHURRIED)
     with Watch(loop) as watch:
         watch.until(lambda: len(watch.turns) > 20, "turns without a broker")
         watch.until(lambda: "no connection" in loop.snapshot().sinks[0].error, "the reason")
@@ -117,14 +118,14 @@ def test_a_broker_that_is_down_slow_and_back_again(model: Model, broker: Broker)
         with listening(broker) as listener:
             watch.until(lambda: len(verdicts(listener)) > 30, "the broker's first verdicts")
             broker.freeze()
-            frozen, began = len(watch.turns), time.monotonic()
+            frozen = len(watch.turns)
             watch.until(lambda: len(watch.turns) > frozen + 40, "turns beside a broker that hangs")
-            during = watch.since(began)
+            during = watch.turns[frozen:]
             broker.thaw()
             count = len(watch.turns)
             watch.until(lambda: len(verdicts(listener)) > count, "what waited")
             watch.loop.stop()
-            watch.thread.join(30)
+            joined(watch.thread)
             figures = loop.snapshot()
             watch.until(lambda: len(verdicts(listener)) >= figures.turns, "the rest")
             numbers = [record["number"] for record in verdicts(listener)]

@@ -8,6 +8,7 @@ import pytest
 
 from edgecnn.errors import ModelError
 from edgecnn.export.tflite.compiler import PROGRAM, compile_model, find_compiler
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def test_compiled(tmp_path, install):
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
+    ("lines", "timeout", "words"),
     [
-        ("sys.exit('Invalid model')", r"failed on model.tflite \(exit code 1\):\nInvalid model"),
-        ("print('nothing written')", r"\(exit code 0\):\nnothing written"),
-        ("time.sleep(30)", "took longer than 1 s"),
+        ("sys.exit('Invalid model')", PATIENCE, r"failed on model.tflite \(exit code 1\):\nInvalid model"),
+        ("print('nothing written')", PATIENCE, r"\(exit code 0\):\nnothing written"),
+        ("time.sleep(1000)", 1, "took longer than 1 s"),
     ],
 )
-def test_failures(tmp_path, install, lines, words):
+def test_failures(tmp_path, install, lines, timeout, words):
     install(lines)
     with pytest.raises(ModelError, match=words):
-        compile_model(tmp_path / "model.tflite", tmp_path, timeout=1)
+        compile_model(tmp_path / "model.tflite", tmp_path, timeout=timeout)

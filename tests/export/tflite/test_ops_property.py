@@ -13,7 +13,9 @@ from edgecnn.windows import output_size
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 9)
-few = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+few = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 

@@ -43,19 +43,19 @@ def f1_at(threshold: float, good: list[float], defective: list[float]) -> float:
 
 
 @given(few_scores, few_scores)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_area_is_the_share_of_pairs_in_order(good: list[float], defective: list[float]) -> None:
     assert area_under_roc(counted(good, defective)) == pytest.approx(pairs_won(good, defective))
 
 
 @given(few_scores, few_scores)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_average_precision_is_the_sum_over_thresholds(good: list[float], defective: list[float]) -> None:
     assert average_precision(counted(good, defective)) == pytest.approx(slow_average_precision(good, defective))
 
 
 @given(few_scores, few_scores)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_best_f1_is_that_of_the_best_threshold(good: list[float], defective: list[float]) -> None:
     levels = sorted({*good, *defective})
     score, level = best_f1(counted(good, defective))

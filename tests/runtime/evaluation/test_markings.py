@@ -64,7 +64,7 @@ def test_nothing_found_and_nothing_wanted() -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_matches_are_symmetric(seed: int, one: int, other: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = rng.uniform(0, 60, (one, 2)), rng.uniform(0, 60, (other, 2))

@@ -298,7 +298,7 @@ def test_settings_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
 # Replay
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cut=st.integers(0, 119), seed=st.integers(0, 3))
 def test_a_state_gives_the_same_findings_again(reference: Reference, cut: int, seed: int) -> None:
     frames = belt(range(120))

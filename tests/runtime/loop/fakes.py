@@ -11,8 +11,7 @@ import numpy as np
 from edgecnn.errors import SourceError
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.sources import Frame, NoFrame
-
-DEADLINE = 20.0
+from tests.waiting import PATIENCE
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
@@ -63,6 +62,22 @@ def lost(text: str = "gone") -> SourceError:
     return SourceError(text)
 
 
+class Hanging:
+    """A step that does not return until it is released.
+
+    Attributes:
+        count: How often it was called.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.released = threading.Event()
+
+    def __call__(self) -> None:
+        self.count += 1
+        self.released.wait(PATIENCE)
+
+
 class ListSink:
     """Keeps what it is given; may be told to fail, or to hang until it is released."""
 
@@ -75,7 +90,7 @@ class ListSink:
             self.released.set()
 
     def send(self, observation: Observation) -> None:
-        self.released.wait(DEADLINE)
+        self.released.wait(PATIENCE)
         if self._fails:
             raise OSError("no space left on device")
         self.seen.append(observation)
@@ -85,14 +100,6 @@ class ListSink:
 
     def close(self) -> None:
         self.closed += 1
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, generously."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
 
 
 def loop_threads() -> list[str]:

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 
 import pytest
 
 from edgecnn.errors import MissingSourceError, SourceError
-from edgecnn.runtime.loop import capture as capture_module
-from edgecnn.runtime.loop.capture import Capture, Shot
+from edgecnn.runtime.loop.capture import STUCK_SECONDS, Capture, Shot
 from edgecnn.runtime.sources import NoFrame
-from tests.runtime.loop.fakes import DEADLINE, ScriptedSource, frames, loop_threads, lost, pause, until
+from tests.clock import Clock
+from tests.runtime.loop.fakes import Hanging, ScriptedSource, frames, loop_threads, lost, pause
+from tests.waiting import PATIENCE, until
 
 
 def drained(capture: Capture) -> list[Shot]:
@@ -18,7 +17,7 @@ def drained(capture: Capture) -> list[Shot]:
     shots = []
     while True:
         ended = capture.ended
-        found = capture.take(DEADLINE)
+        found = capture.take(PATIENCE)
         if found is not None:
             shots.append(found[0])
         elif ended:
@@ -55,7 +54,7 @@ def test_what_a_driver_raises_does_not_end_the_thread() -> None:
 
 def test_a_source_that_is_not_live_fails_once() -> None:
     with Capture(lambda: ScriptedSource([*frames(1), lost("cut off")], live=False), False, False) as capture:
-        assert capture.take(DEADLINE)
+        assert capture.take(PATIENCE)
         with pytest.raises(SourceError, match=r"^cut off$"):
             drained(capture)
 
@@ -83,32 +82,39 @@ def test_what_cannot_be_read_is_handed_over_as_that() -> None:
     assert [(shot.frame is None, shot.error) for shot in shots] == [(False, ""), (True, "b.png: damaged"), (False, "")]
 
 
-def test_a_read_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_module, "STUCK_SECONDS", 0.2)
-    released = threading.Event()
+def test_a_read_that_hangs_is_left_behind() -> None:
+    clock, hanging = Clock(), Hanging()
     made: list[ScriptedSource] = []
 
     def make() -> ScriptedSource:
-        hangs = [lambda: released.wait(DEADLINE) and None]
-        made.append(ScriptedSource(hangs if not made else [*frames(1), *(pause(0.05) for _ in range(1000))]))
+        made.append(ScriptedSource([hanging] if not made else [*frames(1), *(pause(0.05) for _ in range(10000))]))
         return made[-1]
 
-    with Capture(make, live=True, newest_only=True) as capture:
+    with Capture(make, live=True, newest_only=True, clock=clock) as capture:
+        until(lambda: hanging.count == 1, "the read")
+        clock.sleep(STUCK_SECONDS)
+        assert (capture.take(0.0), capture.state().stuck) == (None, 0)
+        clock.sleep(0.1)
         until(lambda: capture.take(0.05) is not None, "a frame from the second source")
         assert capture.state().stuck == 1
-        released.set()
+        hanging.released.set()
         until(lambda: made[0].closed == 1, "the hanging source is closed when it returns")
     assert len(made) == 2
     assert loop_threads() == []
 
 
-def test_a_source_that_always_hangs_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture_module, "STUCK_SECONDS", 0.1)
-    released = threading.Event()
-    with Capture(lambda: ScriptedSource([lambda: released.wait(DEADLINE) and None]), True, True) as capture:
+def test_a_source_that_always_hangs_ends_the_process() -> None:
+    clock, hanging = Clock(), Hanging()
+    with Capture(lambda: ScriptedSource([hanging]), live=True, newest_only=True, clock=clock) as capture:
+        for abandoned in range(4):
+            until(lambda so_far=abandoned: hanging.count == so_far + 1, "one more read")
+            assert (capture.take(0.0), capture.state().stuck) == (None, abandoned)
+            clock.sleep(STUCK_SECONDS + 0.1)
+            if abandoned < 3:
+                assert capture.take(0.0) is None
         with pytest.raises(SourceError, match=r"4 reads never returned. Restart the process"):
-            until(lambda: capture.take(0.05) is not None, "never")
-        released.set()
+            capture.take(0.0)
+        hanging.released.set()
     until(lambda: loop_threads() == [], "the threads end when their reads return")
 
 
@@ -122,11 +128,14 @@ def test_pauses_grow_to_their_cap() -> None:
 
 
 def test_dropped_frames_are_counted() -> None:
-    source = ScriptedSource([*frames(30), *(pause(0.05) for _ in range(1000))])
-    with Capture(lambda: source, live=True, newest_only=True) as capture:
-        until(lambda: capture.state().frames == 30, "all frames are read")
-        taken = capture.take(DEADLINE)
+    clock, hanging = Clock(), Hanging()
+    with Capture(lambda: ScriptedSource([*frames(30), hanging]), live=True, newest_only=True, clock=clock) as capture:
+        # The read behind the last frame begins when that has been handed over.
+        until(lambda: hanging.count == 1, "all frames are read")
+        clock.sleep(0.5)
+        taken = capture.take(PATIENCE)
+        hanging.released.set()
 
     assert taken is not None
     assert (taken[0].frame.name, taken[1]) == ("29", 29)
-    assert time.monotonic() - taken[0].captured < DEADLINE
+    assert taken[0].captured == clock() - 0.5

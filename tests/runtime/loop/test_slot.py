@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from edgecnn.runtime.loop.slot import DEPTH, Slot
-from tests.runtime.loop.fakes import until
+from tests.waiting import PATIENCE, joined, until
 
 
 def test_the_newest_replaces_what_was_not_taken() -> None:
@@ -21,9 +21,9 @@ def test_nothing_is_dropped_where_everything_counts() -> None:
     giver = threading.Thread(target=lambda: [slot.put(number) for number in range(100)])
     giver.start()
 
-    taken = [slot.take(20.0) for _ in range(100)]
+    taken = [slot.take(PATIENCE) for _ in range(100)]
 
-    giver.join(20.0)
+    joined(giver)
     assert taken == [(number, 0) for number in range(100)]
 
 
@@ -35,10 +35,10 @@ def test_a_giver_waits_for_room_and_is_released_by_close() -> None:
     until(lambda: len(answers) == DEPTH, "the slot is full")
 
     slot.close()
-    giver.join(20.0)
+    joined(giver)
 
     assert answers == [True] * DEPTH + [False]
-    assert slot.take(20.0) is None
+    assert slot.take(PATIENCE) is None
 
 
 def test_finish_wakes_who_waits() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.model import load
 from edgecnn.runtime.sources import Frame
-from tests.runtime.loop.fakes import until
+from tests.waiting import until
 
 WARM_UP, COUNTED = 3_000, 8_000
 SHORT = "before=0.02&memory_mb=0.2&max_per_minute=1&repeat=100000"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.sinks.observations import until
+from tests.waiting import until
 
 
 def free_port() -> int:

@@ -7,7 +7,8 @@ import pytest
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.sinks import open_sink
 from edgecnn.vision.results import Verdict
-from tests.runtime.sinks.observations import context, nothing_left, observed, turned, until
+from tests.runtime.sinks.observations import context, nothing_left, observed, turned
+from tests.waiting import until
 
 gpiozero = pytest.importorskip("gpiozero", reason="needs edgecnn[gpio]")
 MockFactory = pytest.importorskip("gpiozero.pins.mock").MockFactory
@@ -29,14 +30,13 @@ def factory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockFactory]:
 def test_pins_show_reject_and_fail_safe(factory: MockFactory, options: str, reject_on: bool, invalid_on: bool) -> None:
     reject, invalid = factory.pin(17), factory.pin(27)
     with nothing_left():
-        sink = open_sink(f"gpio://17?invalid=27&pulse_ms=30{options}", context())
+        sink = open_sink(f"gpio://17?invalid=27&pulse_ms=30&late_ms=60000&stall=0{options}", context())
         assert (reject.state, invalid.state) == (not reject_on, invalid_on)
         sink.send(observed(1, Verdict.PASS))
         assert invalid.state is not invalid_on
         reject.clear_states()
         sink.send(turned(2, Verdict.REJECT))
-        assert reject.state is reject_on
-        until(lambda: reject.state is not reject_on)
+        until(lambda: len(reject.states) == 3, "the end of the pulse")
         assert [state.state for state in reject.states] == [not reject_on, reject_on, not reject_on]
         sink.send(turned(3, Verdict.INVALID))
         assert invalid.state is invalid_on

@@ -7,7 +7,8 @@ import pytest
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.sinks import Sink, open_sink
-from tests.runtime.sinks.observations import REJECT, context, nothing_left, observed, started, turned, until
+from tests.runtime.sinks.observations import REJECT, context, nothing_left, observed, started, turned
+from tests.waiting import PATIENCE, until
 
 
 def opened(path: Path, options: str = "") -> Sink:
@@ -141,7 +142,7 @@ def test_a_full_disk_loses_lines_and_never_leaves_half_of_one(tmp_path: Path) ->
         sink.close()
         assert numbers(path) == [*range(1, sent + 1), 11]
     """)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0, errors
 
 

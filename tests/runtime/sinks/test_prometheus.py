@@ -12,6 +12,7 @@ from edgecnn.runtime.loop.metrics import exposition
 from edgecnn.runtime.sinks import open_sink
 from edgecnn.runtime.sinks.prometheus import Prometheus
 from tests.runtime.sinks.observations import context, figures, nothing_left, observed
+from tests.waiting import PATIENCE
 
 pytest.importorskip("prometheus_client", reason="needs edgecnn[prometheus]")
 
@@ -80,7 +81,7 @@ def test_a_scrape_gets_the_figures_of_now() -> None:
         sink = open_sink("prometheus://127.0.0.1:0", told)
         assert isinstance(sink, Prometheus)
         for count in (1, 2):
-            with urllib.request.urlopen(f"http://127.0.0.1:{sink.port}/metrics", timeout=10) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{sink.port}/metrics", timeout=PATIENCE) as response:
                 assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
                 assert samples(response.read())["edgecnn_frames_total", ()] == count
         sink.send(observed())
@@ -92,7 +93,7 @@ def test_a_scrape_gets_the_figures_of_now() -> None:
 def test_other_pages_do_not_exist() -> None:
     sink = opened()
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://127.0.0.1:{sink.port}/secret", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{sink.port}/secret", timeout=PATIENCE)
     sink.close()
 
 
@@ -101,7 +102,7 @@ def test_a_client_that_says_nothing_does_not_stop_the_others() -> None:
         sink = opened()
         address = ("127.0.0.1", sink.port)
         url = f"http://127.0.0.1:{sink.port}/metrics"
-        with socket.create_connection(address), urllib.request.urlopen(url, timeout=10) as response:
+        with socket.create_connection(address), urllib.request.urlopen(url, timeout=PATIENCE) as response:
             assert b"edgecnn_frames_total 300" in response.read()
         sink.close()
 

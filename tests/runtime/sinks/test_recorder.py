@@ -37,8 +37,8 @@ from tests.runtime.sinks.observations import (
     observed,
     result,
     started,
-    until,
 )
+from tests.waiting import PATIENCE, until
 
 START = time.monotonic() + 1e6
 """Nothing is over for `Sink.idle` before this."""
@@ -308,7 +308,7 @@ class SlowDisk:
 
         def slow(event: Event, folder: Path, origin: Origin) -> None:
             self.begun.set()
-            assert self.goes_on.wait(20)
+            assert self.goes_on.wait(PATIENCE)
             write(event, folder, origin)
 
         monkeypatch.setattr(Event, "write", slow)
@@ -331,7 +331,7 @@ def test_a_slow_disk_costs_no_frame_of_the_next_events(tmp_path: Path, monkeypat
     assert events(tmp_path) == []
     disk.goes_on.set()
     outlet.stop()
-    outlet.join(20)
+    outlet.join(PATIENCE)
     assert (outlet.figures().delivered, outlet.figures().lost, outlet.figures().error) == (150, 0, "")
     assert [numbers(folder) for folder in events(tmp_path)] == [
         list(range(5, 48)),
@@ -352,7 +352,7 @@ def test_an_event_too_many_for_a_slow_disk_is_lost_and_counted(tmp_path: Path, m
     )
     disk.goes_on.set()
     outlet.stop()
-    outlet.join(20)
+    outlet.join(PATIENCE)
     assert (outlet.figures().delivered, outlet.figures().lost) == (WAITING + 1, 1)
     assert [told(folder)["number"] for folder in events(tmp_path)] == list(range(1, WAITING + 2))
 
@@ -365,7 +365,7 @@ def test_memory_is_bounded_also_while_events_wait_for_a_slow_disk(
     sink = opened(tmp_path, f"before=60&after=60&memory_mb={21 * one / 1e6}")
     for number in range(1, 91):
         sink.send(seen(number, REJECT if number % 30 == 0 else PASS, changed=number % 30 == 0))
-    assert disk.begun.wait(20)
+    assert disk.begun.wait(PATIENCE)
     disk.goes_on.set()
     sink.close()
     assert [numbers(folder) for folder in events(tmp_path)] == [list(range(21, 31)), list(range(51, 61)), [90]]
@@ -379,6 +379,7 @@ def test_a_disk_that_hangs_is_left_behind_with_its_folder(tmp_path: Path, monkey
         sink = opened(tmp_path, "before=0&after=0")
         for number in (1, 2):
             sink.send(seen(number, REJECT, changed=True))
+        assert disk.begun.wait(PATIENCE)
         with pytest.raises(SinkError, match="not written at the end") as error:
             sink.close()
         sink.close()
@@ -446,7 +447,7 @@ def test_a_full_disk_leaves_nothing_and_recording_goes_on(tmp_path: Path) -> Non
         sink.close()
         assert [folder.name[-13:-7] for folder in events(place)] == ["000001", "000004"]
     """)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0, errors
 
 

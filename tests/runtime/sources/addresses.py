@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable
 
 from edgecnn.runtime.address import Address
-from edgecnn.runtime.sources import READ_SECONDS, Frame, NoFrame, Source, module_for
-
-LIMIT = READ_SECONDS + 1.0
-"""Longest that any call may take, with room for a busy machine."""
+from edgecnn.runtime.sources import Frame, NoFrame, Source, module_for
+from tests.waiting import PATIENCE
 
 
 def made(text: str) -> Source:
@@ -32,9 +30,9 @@ def next_frame(source: Source) -> Frame:
     return frame
 
 
-def read_until(source: Source, wanted: Callable[[Frame], bool], seconds: float = 20.0) -> Frame:
+def read_until(source: Source, wanted: Callable[[Frame], bool]) -> Frame:
     """Read until a frame is as wanted."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         frame = source.read()
         if isinstance(frame, Frame) and wanted(frame):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,8 +11,29 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import OptionError, SourceError
-from edgecnn.runtime.sources import Frame, NoFrame, Source
-from tests.runtime.sources.addresses import LIMIT, made, next_frame, opened, read_until, rest
+from edgecnn.runtime.sources import READ_SECONDS, Frame, NoFrame, Source, folder
+from tests.clock import Clock
+from tests.runtime.sources.addresses import made, next_frame, opened, read_until, rest
+
+
+class Waiting(Clock):
+    """A clock that does something whenever somebody sleeps by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.meanwhile()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    """The clock that folders go by."""
+    clock = Waiting()
+    monkeypatch.setattr(folder, "time", clock)
+    return clock
 
 
 def picture(path: Path, level: int) -> Path:
@@ -49,13 +69,13 @@ def test_a_picture_that_cannot_be_read_is_told_and_passed(tmp_path: Path) -> Non
     assert end is None
 
 
-def test_a_watched_folder_waits_for_more(tmp_path: Path) -> None:
+def test_a_watched_folder_waits_for_more(tmp_path: Path, clock: Waiting) -> None:
     picture(tmp_path / "old.png", 10)
     source = opened(f"folder:{tmp_path}?watch=1")
     assert names(source, 1) == ["old.png"]
-    started = time.monotonic()
+    started = clock()
     assert source.read() == NoFrame()
-    assert time.monotonic() - started < LIMIT
+    assert 0 < clock() - started < READ_SECONDS
     # Moved in with a time long ago, as 'mv' and 'cp -p' do.
     moved = picture(tmp_path / ".hidden.png", 20)
     os.utime(moved, (1e9, 1e9))
@@ -69,25 +89,20 @@ def test_a_watched_folder_waits_for_more(tmp_path: Path) -> None:
     assert read_until(source, lambda _: True).image.mean() == 77
 
 
-def test_a_file_is_read_when_it_is_complete(tmp_path: Path) -> None:
+def test_a_file_is_read_when_it_is_complete(tmp_path: Path, clock: Waiting) -> None:
     data = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))[1].tobytes()
+    pieces = [data[start : start + len(data) // 9 + 1] for start in range(0, len(data), len(data) // 9 + 1)]
     source = opened(f"folder:{tmp_path}?watch=1")
 
     def write_slowly() -> None:
-        with (tmp_path / "slow.png").open("wb", buffering=0) as file:
-            for start in range(0, len(data), len(data) // 5):
-                file.write(data[start : start + len(data) // 5])
-                time.sleep(0.15)
+        with (tmp_path / "slow.png").open("ab") as file:
+            file.write(pieces.pop(0) if pieces else b"")
 
-    writer = threading.Thread(target=write_slowly)
-    writer.start()
-    read = source.read()
-    while read == NoFrame():
-        read = source.read()
-    writer.join()
+    clock.meanwhile = write_slowly
+    frame = read_until(source, lambda _: True)
 
-    assert isinstance(read, Frame)
-    assert read.image.shape == (40, 40, 3)
+    assert pieces == []
+    assert frame.image.shape == (40, 40, 3)
 
 
 def test_what_is_given_is_forgotten_with_the_file(tmp_path: Path) -> None:

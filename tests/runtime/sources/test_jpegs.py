@@ -27,7 +27,7 @@ def taken(splitter: JpegSplitter, data: bytes, piece: int) -> list[bytes]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(PICTURES), st.binary(max_size=40))), st.integers(1, 5000), st.binary(max_size=40)
 )

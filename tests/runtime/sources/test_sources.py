@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from edgecnn.runtime import sources
 from edgecnn.runtime.address import Address
 from tests.runtime.sources.addresses import made
 from tests.servers.mjpeg import MjpegServer
+from tests.waiting import until
 
 KINDS = sources.kinds()
 
@@ -84,12 +83,6 @@ def test_what_is_no_source() -> None:
         made("rstp://camera/1")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-
-
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -125,10 +118,8 @@ def test_no_descriptor_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
         use_all()
         # The server's own ends close a little later.
-        wait_for(lambda: server.streams == 0)
+        until(lambda: server.streams == 0, "the streams' end")
         before = descriptors()
         for _ in range(3):
             use_all()
-        wait_for(lambda: server.streams == 0 and descriptors() <= before)
-
-    assert descriptors() <= before
+        until(lambda: server.streams == 0 and descriptors() <= before, "as few descriptors as before")

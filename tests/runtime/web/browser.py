@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.waiting import until
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -94,13 +95,10 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 20.0) -> None:
+    def wait(self, expression: str) -> None:
         """Wait until a JavaScript expression is true; before the page is there, it may raise."""
-        deadline = time.monotonic() + seconds
         guarded = f"(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()"
-        while not self.value(guarded):
-            assert time.monotonic() < deadline, f"never true: {expression}; the page says: {self.text('body')}"
-            time.sleep(0.05)
+        until(lambda: self.value(guarded), expression)
 
     def text(self, selector: str) -> str:
         """Return the text of the first element that a selector finds."""
@@ -152,10 +150,7 @@ class Browser:
             targets = self.call("Target.getTargets")["targetInfos"]
             return [target for target in targets if target["type"] == "page"]
 
-        deadline = time.monotonic() + 30
-        while not pages():
-            assert time.monotonic() < deadline, "Chromium did not start"
-            time.sleep(0.1)
+        until(pages, "Chromium")
         answer = self.call("Target.attachToTarget", targetId=pages()[0]["targetId"], flatten=True)
         self._session = answer["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):

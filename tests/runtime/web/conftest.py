@@ -19,6 +19,7 @@ from edgecnn.runtime.sinks import SinkContext
 from edgecnn.runtime.web.page import Page
 from edgecnn.tensor import QuantParams, TensorSpec
 from edgecnn.vision.results import Decision, Finding, Result, Verdict
+from tests.waiting import PATIENCE
 
 pytest.importorskip("starlette", reason="needs edgecnn[serve]")
 pytest.importorskip("uvicorn", reason="needs edgecnn[serve]")
@@ -140,7 +141,7 @@ def port_of(page: Page) -> int:
 
 def ask(page: Page, path: str, method: str = "GET", **headers: str) -> Answer:
     """Ask a page for something; underscores in names of headers become dashes."""
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(page), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(page), timeout=PATIENCE)
     try:
         connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
         answer = connection.getresponse()

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from edgecnn.runtime.loop.observation import Observation, Part
+from edgecnn.runtime.web import page as page_module
 from edgecnn.runtime.web.page import Page
 from edgecnn.vision.results import Decision, Finding, Result, Verdict
+from tests.clock import Clock
 from tests.runtime.web.browser import PROGRAM, Browser
 from tests.runtime.web.conftest import Line, port_of
 
@@ -19,6 +21,12 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
 Serve = Callable[..., Page]
 LIVE, LOST = "document.body.dataset.link === 'live'", "document.body.dataset.link === 'lost'"
 TOKEN = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def never_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a page was told stay news, however long this machine takes to look at it."""
+    monkeypatch.setattr(page_module, "time", Clock())
 
 
 @pytest.fixture(scope="module")

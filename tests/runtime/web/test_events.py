@@ -9,6 +9,7 @@ from edgecnn.runtime.web import events as module
 from edgecnn.runtime.web.events import GOOD_KEPT, KEPT, Events
 from edgecnn.runtime.web.pictures import Pictures
 from edgecnn.vision.results import Verdict
+from tests.clock import Clock
 from tests.runtime.web.conftest import Line, manifest
 
 PASS, REJECT, INVALID = Verdict.PASS, Verdict.REJECT, Verdict.INVALID
@@ -76,11 +77,11 @@ def test_events_are_bounded_and_good_parts_never_push_out_bad_ones(line: Line) -
 
 
 def test_what_comes_too_fast_is_listed_without_a_picture(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
     events = make(parts=True)
     for number, step in enumerate((0.0, 0.05, 0.06, 1.0), 1):
-        now[0] += step
+        clock.sleep(step)
         events.show(line.see(REJECT, part=Part(number, REJECT, 1, 1, 0, 0.9)))
     assert [event.jpeg is not None for event in events.all()[::-1]] == [True, False, True, True]
     assert events.picture(2) is None

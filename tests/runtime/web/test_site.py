@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
@@ -16,7 +15,9 @@ from edgecnn.runtime.loop.observation import Part
 from edgecnn.runtime.web import page as page_module
 from edgecnn.runtime.web.page import Page
 from edgecnn.vision.results import Verdict
+from tests.clock import Clock
 from tests.runtime.web.conftest import Line, ask, port_of
+from tests.waiting import until
 
 Serve = Callable[..., Page]
 TOKEN = "correct horse battery"
@@ -74,9 +75,8 @@ def test_state_follows_the_observations(serve: Serve, line: Line) -> None:
     page = serve()
     assert json.loads(ask(page, "/state.json").body)["now"] is None
     page.send(line.see(Verdict.REJECT, 0.75))
-    deadline = time.monotonic() + 20
-    while (content := json.loads(ask(page, "/state.json").body))["now"] is None:
-        assert time.monotonic() < deadline
+    until(lambda: json.loads(ask(page, "/state.json").body)["now"] is not None, "the news")
+    content = json.loads(ask(page, "/state.json").body)
     assert content["now"]["threshold"] == 0.5
     assert content["state"] == "REJECT"
     assert content["source"] == "rtsp://***@cam/1"
@@ -128,13 +128,16 @@ def test_metrics_are_those_of_prometheus(serve: Serve) -> None:
 def test_health_is_bad_before_the_first_turn_and_when_news_stay_away(
     serve: Serve, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr(page_module, "time", clock)
     page = serve()
     assert ask(page, "/healthz").status == 503
     page.send(line.see(Verdict.INVALID, frame=False))
+    clock.sleep(page_module.STALE_SECONDS)
     answer = ask(page, "/healthz")
     assert answer.status == 200
     assert json.loads(answer.body)["state"] == "INVALID"
-    monkeypatch.setattr(page_module, "STALE_SECONDS", 0.0)
+    clock.sleep(0.1)
     answer = ask(page, "/healthz")
     assert answer.status == 503
     assert json.loads(answer.body)["alive"] is False

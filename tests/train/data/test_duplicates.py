@@ -71,11 +71,11 @@ def test_thousands_of_pictures_take_seconds(own: float, expected: int) -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=1024) * (1 - own) + rng.normal(size=(4000, 1024)) * own
     values = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
-    started = time.monotonic()
+    started = time.process_time()
     names, alike = clusters(list(values), [str(index) for index in range(4000)])
 
     assert (set(names), alike) == ({""}, expected)
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
 
 
 @pytest.mark.data

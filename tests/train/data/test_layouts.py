@@ -201,7 +201,7 @@ def test_good_is_for_inspection(tmp_path: Path) -> None:
 TEXT = st.text(st.sampled_from('{}[]",:0123456789.-eE \n/\\abNaN') | st.characters(), max_size=60)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXT, st.sampled_from(["labels.csv", "a.json", "list/train.txt", "a.lines.txt"]))
 def test_whatever_is_in_a_table_is_an_error_of_ours(text: str, name: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:

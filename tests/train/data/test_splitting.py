@@ -40,7 +40,7 @@ def keys(data: Dataset) -> set[tuple[str, str]]:
     return {key for key in named if key[1]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROWS, st.floats(0.05, 0.95), st.integers(0, 5))
 def test_a_split_keeps_everything_and_parts_no_family(
     rows: list[tuple[str, str, str]], share: float, seed: int
@@ -60,7 +60,7 @@ def test_a_split_keeps_everything_and_parts_no_family(
     assert (training, validation) == split(whole, share, seed)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ROWS, st.integers(2, 4), st.integers(0, 5))
 def test_folds_test_every_picture_once(rows: list[tuple[str, str, str]], k: int, seed: int) -> None:
     whole = dataset(*rows)

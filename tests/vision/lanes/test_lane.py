@@ -130,7 +130,7 @@ def test_both_lines_go_down_to_the_same_row() -> None:
 
 
 @given(st.integers(0, 2**31), st.floats(0.0, 0.03), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_the_map_says_lines_are_lines(seed: int, share: float, smooth: bool) -> None:
     rng = np.random.default_rng(seed)
     logits = np.where(rng.random((HEIGHT, WIDTH, 4)) < share, 6.0, -6.0)
