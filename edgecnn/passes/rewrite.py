@@ -116,6 +116,21 @@ def constant(graph: ir.Graph, name: str, content: npt.ArrayLike) -> ir.Value:
     return value
 
 
+def replace_constant(node: ir.Node, index: int, content: npt.ArrayLike, suffix: str) -> None:
+    """Give ``node`` a constant of its own: other nodes may read the old one, which goes where none does.
+
+    Args:
+        node: The node.
+        index: Which of its inputs to replace.
+        content: What it reads from now on.
+        suffix: What to add to the old constant's name.
+    """
+    old = operand(node, index)
+    node.replace_input_with(index, constant(graph_of(node), f"{old.name}/{suffix}", content))
+    if not old.uses() and old.name is not None:
+        graph_of(node).initializers.pop(old.name, None)
+
+
 def insert(
     at: ir.Node,
     op: str,

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecnn.errors import CalibrationError
-from edgecnn.passes.rewrite import constant, graph_of, operand
+from edgecnn.passes.rewrite import replace_constant
 from edgecnn.quant.calibrate import Frame
 from edgecnn.quant.channel_noise import Part, parts
 from edgecnn.quant.channel_sets import Channels, ChannelSets, channel_sets
@@ -113,15 +113,7 @@ def rescale(model: ir.Model, sets: ChannelSets, scales: Doubles) -> None:
         node = nodes[layer.node.output]
         for index, content in enumerate(layer.scaled(scales), start=1):
             if content is not None:
-                _replace_constant(node, index, content)
-
-
-def _replace_constant(node: ir.Node, index: int, content: npt.NDArray[np.float32]) -> None:
-    """Give ``node`` a constant of its own: other nodes may read the old one, which goes where none does."""
-    old = operand(node, index)
-    node.replace_input_with(index, constant(graph_of(node), f"{old.name}/equalised", content))
-    if not old.uses() and old.name is not None:
-        graph_of(node).initializers.pop(old.name, None)
+                replace_constant(node, index, content, "equalised")
 
 
 def _best(part: Part, scales: Doubles, most: Doubles) -> tuple[Doubles, float]:

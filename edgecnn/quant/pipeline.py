@@ -1,4 +1,4 @@
-"""Equalise, calibrate, choose ranges, turn to integers, round, correct: the whole quantiser in order."""
+"""Equalise, pair channels, calibrate, choose ranges, turn to integers, round, correct: the whole quantiser in order."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edgecnn.quant.choice import Start, choose
 from edgecnn.quant.equalise import equalise
 from edgecnn.quant.float_graph import FloatGraph, read
 from edgecnn.quant.judge import Judge
+from edgecnn.quant.pairing import pair
 from edgecnn.quant.placement import Placement, Range, place
 from edgecnn.quant.quantise import float_parameters, to_integers
 from edgecnn.quant.statistics import Statistics
@@ -86,6 +87,7 @@ def quantise(
         progress("equalising")
         stream = itertools.chain(list(itertools.islice(stream, FIRST_IMAGES)), stream)
         equalise(model, kept.frames[:FIRST_IMAGES])
+    pair(model)  # behind equalisation, which changes the weights that meet
     graph = read(model)
     placement = place(graph)
     seen_as = {name: placement.copies.get(name, name) for name in placement.own}
