@@ -73,7 +73,9 @@ def _verdict(report: Report) -> tuple[str, str]:
     if word == SKIPPED:
         return "open", "not proven"
     failed = [item["engine"] for item in proofs if item["status"] == FAILED]
-    where = ", ".join(failed) or f"{len(proofs)} engine{'s' * (len(proofs) > 1)}"
+    written = {item["engine"] for item in (*proofs, *report.get("artefacts", []))}
+    share = "" if len(written) == len(proofs) else f" of {len(written)}"
+    where = ", ".join(failed) or f"{len(proofs)}{share} engine{'s' * (len(written) > 1)}"
     tone = {EXACT: "good", EQUIVALENT: "open", FAILED: "bad"}[word]
     return tone, f"{word.upper()} on {where} ({report.get('processor', 'processor unknown')})"
 

@@ -166,6 +166,12 @@ def test_the_badge_says_the_worst_word_and_where() -> None:
     assert "openvino 1.2.3FAILEDdid not run cannot load it" in text
 
 
+def test_the_badge_counts_engines_that_did_not_run() -> None:
+    report = full()
+    report["artefacts"].append({"file": "model.xml", "engine": "openvino", "target": "intel", "bytes": 7})
+    assert "EXACT on 1 of 2 engines (x86_64, avx_vnni)" in words(report)
+
+
 def test_every_output_of_every_engine_is_shown() -> None:
     report = full()
     report["engines"].append(proof("litert", "failed"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,11 +129,13 @@ def test_an_operator_that_is_one_step_off_fails(graph: IntegerGraph, golden: Gol
 
 
 def test_one_that_cannot_be_exact_may_be_one_step_off_and_no_more() -> None:
-    node, values = IntegerNode("up", "Resize", ("x",), "y", {}), np.full((1, 2), 7, np.uint8)
+    node, values = IntegerNode("up", "Resize", ("x",), "y", {"mode": "linear"}), np.full((1, 2), 7, np.uint8)
     found = [verify._op_report("litert", node, values, values + np.uint8(off)) for off in range(3)]
     assert [(report.status, report.max_lsb) for report in found] == [(EXACT, 0), (EQUIVALENT, 1), (FAILED, 2)]
     assert found[1].reason == "XNNPACK weights the pixels of a bilinear Resize with 11 bits."
     assert verify._op_report("openvino", node, values, values + np.uint8(1)).status == FAILED
+    nearest = replace(node, attributes={"mode": "nearest"})
+    assert verify._op_report("litert", nearest, values, values + np.uint8(1)).status == FAILED
     own = EngineReport("litert", "coral", EXACT)
     assert [Verification((own,), ops=(item,)).status for item in found] == [EXACT, EXACT, FAILED]
 
