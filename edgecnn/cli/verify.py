@@ -108,8 +108,8 @@ def _show(found: Verification) -> None:
     for report in found.engines:
         if report.status in (EQUIVALENT, SKIPPED):
             console.note(f"{report.engine}: {report.reason}")
-    ran = ", ".join(item.engine for item in found.engines if item.status != SKIPPED)
-    word = f"{found.status.upper()}: {ran}, on this processor ({found.processor})"
+    named = [item.engine for item in found.engines if item.status == found.status]
+    word = f"{found.status.upper()}: {', '.join([*named, f'on this processor ({found.processor})'])}"
     console.out().print(word, style=console.WORD_STYLES[found.status], markup=False, soft_wrap=True)
 
 
