@@ -17,6 +17,7 @@ from typing import Any
 
 from edgecnn.errors import BundleError
 from edgecnn.fields import Fields, Scalar
+from edgecnn.proof import Limits
 from edgecnn.tensor import DTYPES, QuantParams, TensorSpec
 
 SCHEMA = 1
@@ -118,11 +119,13 @@ class EngineEntry:
         name: The engine: a file name in `edgecnn.runtime.engines`.
         target: The target profile it was lowered for.
         files: What the engine needs; it is given the path of the first.
+        equivalent: Limits of the target where the engine cannot be exact; None where it always must be.
     """
 
     name: str
     target: str
     files: tuple[str, ...]
+    equivalent: Limits | None = None
 
     def __post_init__(self) -> None:
         _require(bool(_PLAIN_NAME.fullmatch(self.name)), f"'engines': bad engine name {self.name!r}")
@@ -386,11 +389,23 @@ def _read_grid(fields: Fields) -> QuantParams:
 
 
 def _read_engine(fields: Fields) -> EngineEntry:
-    entry = EngineEntry(fields.text("name"), fields.text("target"), fields.texts("files"))
+    has_limits = "equivalent" in fields.names() and not fields.is_null("equivalent")
+    limits = _read_limits(fields.child("equivalent")) if has_limits else None
+    entry = EngineEntry(fields.text("name"), fields.text("target"), fields.texts("files"), limits)
     if "settings" in fields.names():
         fields.scalars("settings")  # older bundles have it; engines know themselves what to do now
     fields.done()
     return entry
+
+
+def _read_limits(fields: Fields) -> Limits:
+    why, steps = fields.text("why"), fields.integer("steps")
+    decisions, overlap = fields.number("decisions"), fields.number("overlap")
+    fields.done()
+    try:
+        return Limits(why, decisions, overlap, steps)
+    except ValueError as error:
+        raise BundleError(f"manifest: 'engines': {error}.") from error
 
 
 def _read_file(fields: Fields) -> FileEntry:

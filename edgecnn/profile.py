@@ -12,6 +12,7 @@ from pathlib import Path
 from edgecnn import settings
 from edgecnn.errors import OptionError, unknown_name
 from edgecnn.plugins import check_identifier, data_files, discover
+from edgecnn.proof import Limits
 
 ENGINES = "edgecnn.runtime.engines"
 
@@ -53,6 +54,7 @@ class TargetProfile:
         opset: ONNX opset of the artefact; None where the artefact is not ONNX.
         ir_version: ONNX IR version of the artefact; None where the artefact is not ONNX.
         edge_tpu: Limits of the Edge TPU, None elsewhere.
+        equivalent: What suffices where the engine cannot be exact; None where it always must be.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TargetProfile:
     opset: int | None = None
     ir_version: int | None = None
     edge_tpu: EdgeTpu | None = None
+    equivalent: Limits | None = None
 
 
 def targets() -> list[str]:

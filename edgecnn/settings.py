@@ -54,7 +54,11 @@ def _build(record: type[Record], table: Mapping[str, Any], where: str = "") -> R
     missing = [where + name for name, entry in known.items() if _required(entry) and name not in table]
     if missing:
         raise OptionError(f"the key '{missing[0]}' is missing")
-    return record(**{key: _value(where + key, value, hints[key]) for key, value in table.items()})
+    values = {key: _value(where + key, value, hints[key]) for key, value in table.items()}
+    try:
+        return record(**values)
+    except ValueError as error:
+        raise OptionError(f"{where.rstrip('.') or 'the file'}: {error}") from error
 
 
 def _required(entry: Field[Any]) -> bool:

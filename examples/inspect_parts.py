@@ -17,7 +17,7 @@ def main(bundle: str, source: str) -> int:
     # Two of the last three frames must say REJECT; INVALID (black, frozen, blurred, no frame ...) counts at once.
     rules = Rules(parts=PartSettings(reject=2, window=3))
     rejected = 0
-    with edgecnn.load(bundle, self_test="exact") as model:
+    with edgecnn.load(bundle) as model:
         for seen in model.watch(source, sinks=["jsonl:verdicts.jsonl"], settings=LoopSettings(rules=rules)):
             if not seen.changed:
                 continue

@@ -21,6 +21,7 @@ from edgecnn.manifest import (
     _seal,
     check_file_name,
 )
+from edgecnn.proof import Limits
 from edgecnn.tensor import QuantParams, TensorSpec
 
 FILES = {name: FileEntry("a" * 64, 10) for name in ("model.onnx", "graph.npz", "golden.npz")}
@@ -49,6 +50,23 @@ def edited(change: Callable[[dict[str, Any]], object]) -> str:
     document = json.loads(manifest().dumps())
     change(document)
     return json.dumps(document)
+
+
+NO_LIMITS = {"why": "It rounds otherwise.", "decisions": 1.0, "overlap": 2.0, "steps": 1}
+
+
+def test_older_manifests_have_no_limits() -> None:
+    document = json.loads(manifest().dumps())
+    del document["engines"][0]["equivalent"]
+    document["seal"] = _seal({key: value for key, value in document.items() if key != "seal"})
+    assert Manifest.loads(json.dumps(document)) == manifest()
+
+
+def test_limits_of_what_cannot_be_exact() -> None:
+    limits = Limits("It rounds otherwise.", decisions=1.0, overlap=0.99, steps=1)
+    entry = replace(manifest().engines[0], equivalent=limits)
+    whole = manifest(engines=(entry,))
+    assert Manifest.loads(whole.dumps()) == whole
 
 
 def test_round_trip_is_exact_and_deterministic() -> None:
@@ -106,6 +124,8 @@ def test_a_changed_threshold_is_noticed() -> None:
         (lambda d: d["outputs"][0].update(spare=1), r"unknown field 'outputs\[0\].spare'"),
         (lambda d: d["engines"][0].update(name="os.system"), "bad engine name 'os.system'"),
         (lambda d: d["engines"][0].update(settings={"a": []}), r"'engines\[0\].settings' must be an object of plain"),
+        (lambda d: d["engines"][0].update(equivalent={}), r"the field 'engines\[0\].equivalent.why' is missing"),
+        (lambda d: d["engines"][0].update(equivalent=NO_LIMITS), "'engines': limits must say why, have shares"),
         (lambda d: d["thresholds"].update(other=1.0), r"'thresholds' names \['other'\], which 'labels' does not have"),
         (lambda d: d["files"]["graph.npz"].update(sha256="x"), "'files.graph.npz.sha256' must be 64 hexadecimal"),
         (lambda d: d["files"]["graph.npz"].update(size=-1), "'files.graph.npz.size' must be in 0"),

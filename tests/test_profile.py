@@ -6,6 +6,7 @@ import pytest
 
 from edgecnn.errors import OptionError
 from edgecnn.profile import load_target, read_target, targets
+from edgecnn.proof import Limits
 
 GOOD = """
 name = "board"
@@ -42,6 +43,16 @@ def test_numbers_of_the_targets() -> None:
     assert coral.edge_tpu.weight_bytes < coral.edge_tpu.sram_bytes == 8_000_000
     assert "ArgMax" in coral.edge_tpu.unmapped
     assert coral.edge_tpu.min_runtime["Transpose"] == 14
+
+
+def test_limits_of_what_cannot_be_exact_are_checked(tmp_path: Path) -> None:
+    table = '[equivalent]\nwhy = "It rounds otherwise."\ndecisions = 1.0\noverlap = 0.99\nsteps = {}\n'
+
+    assert read_target(write(tmp_path, GOOD + table.format(2))).equivalent == Limits(
+        "It rounds otherwise.", 1.0, 0.99, 2
+    )
+    with pytest.raises(OptionError, match=r"board.toml: equivalent: limits must say why, .* and 1 step or more, got"):
+        read_target(write(tmp_path, GOOD + table.format(0)))
 
 
 def test_a_good_file_gives_its_values_and_defaults(tmp_path: Path) -> None:

@@ -48,5 +48,6 @@ def _show(found: Bench) -> None:
         memory = found.first_result.peak_mib
         peak = "" if memory is None else f", {memory:.0f} MiB at most"
         console.table("", (f"first result in a fresh process: {found.first_result.milliseconds:.0f} ms{peak}",), ())
+    console.note(f"proof of {found.engine} on golden frames: {found.proof.upper()}")
     machine = found.machine
     console.note(f"{machine['processor']} ({machine['architecture']}), {machine['processors']} usable processor(s)")

@@ -7,6 +7,7 @@ JSON document and nothing else.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,10 @@ from edgecnn.errors import (
 
 Item = TypeVar("Item")
 
+WORD_STYLES = {"exact": "bold green", "equivalent": "bold yellow", "failed": "bold red"}
+"""How the words of a proof are shown, see `edgecnn.proof`."""
+
+EQUIVALENT = 9
 INTERRUPTED = 130
 PIPE_WIDTH = 240
 
@@ -52,9 +57,9 @@ EXIT_CODES: dict[type[EdgecnnError], int] = {
 }
 
 EXIT_CODE_HELP = (
-    "**Exit codes**: 0 done, 1 a proof failed or an accuracy budget was not kept, 2 wrong usage or option, 3 model, "
-    "4 data or calibration, 5 bundle, 6 engine missing or failed, 7 source of frames, 8 sink of verdicts, "
-    "130 interrupted."
+    "**Exit codes**: 0 done (of a proof: EXACT), 1 a proof FAILED or an accuracy budget was not kept, 2 wrong usage or "
+    "option, 3 model, 4 data or calibration, 5 bundle, 6 engine missing or failed, 7 source of frames, 8 sink of "
+    "verdicts, 9 a proof is EQUIVALENT, 130 interrupted."
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for scripts.")]
@@ -110,6 +115,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in rows:
         grid.add_row(*(str(value) for value in row))
     out().print(grid, markup=False)
+
+
+def share(value: float) -> str:
+    """Return a share in per cent, rounded down: what is not all of it never reads as 100 %."""
+    return f"{math.floor(value * 1e4 + 1e-9) / 100:.2f}%"
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

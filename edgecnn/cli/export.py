@@ -12,6 +12,7 @@ import typer
 
 from edgecnn.cli import console, export_table
 from edgecnn.errors import CalibrationError, OptionError, VerificationError
+from edgecnn.proof import FAILED
 
 if TYPE_CHECKING:
     from edgecnn.composer import Expectation, Source
@@ -81,7 +82,8 @@ def command(
 ) -> None:
     """Fold batch norm, calibrate, quantise to INT8, write the bundle for each target, and prove it.
 
-    Exit code 1 if the bundle was written but an engine does not agree with it, or no recipe keeps the accuracy budget.
+    Exit code 1 if the proof FAILED on an engine, or no recipe keeps the accuracy budget. The bundle is written all the
+    same, to look into it: its report says FAILED, and `edgecnn.load` refuses that engine.
     """
     if not target:
         raise OptionError("name a target with --target; see: edgecnn targets")
@@ -118,10 +120,10 @@ def command(
 
 def _check(folder: Path, report: Report) -> None:
     """Fail where the bundle was written, but is not what was asked for."""
-    failed = [item["engine"] for item in report["engines"] if not item["passed"]]
+    failed = [f"{item['engine']}: {item['reason']}" for item in report["engines"] if item["status"] == FAILED]
     if failed:
         raise VerificationError(
-            f"{folder} was written, but {', '.join(failed)} does not decide as the reference does. "
+            f"the proof FAILED. {folder} was written to look into it, do not deploy it. {'; '.join(failed)}. "
             f"See: edgecnn verify {folder} --per-op"
         )
     if "budget" in report and not report["budget"]["holds"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgecnn.cli import console
 
 if TYPE_CHECKING:
-    from edgecnn.report.document import BudgetSection, FidelitySection, Report
+    from edgecnn.report.document import BudgetSection, EngineProof, FidelitySection, Report
 
 
 def show(folder: Path, report: Report) -> None:
@@ -18,11 +18,8 @@ def show(folder: Path, report: Report) -> None:
     ]
     console.out().print(f"{folder}", markup=False, soft_wrap=True)
     console.table("", ("file", "target", "engine", ">size"), rows)
-    proofs = [
-        (item["engine"], f"{item['equal']:.2%}", item["max_lsb"], "PASS" if item["passed"] else "FAIL")
-        for item in report["engines"]
-    ]
-    console.table("against the reference, on golden frames", ("engine", ">equal", ">largest LSB", ""), proofs)
+    columns = ("engine", ">equal", ">largest LSB", "proof")
+    console.table(f"proof on {report['processor']}", columns, [_proof_row(item) for item in report["engines"]])
     if "fidelity" in report:
         _show_fidelity(report["fidelity"])
     if "budget" in report:
@@ -32,6 +29,12 @@ def show(folder: Path, report: Report) -> None:
     for text in report["notes"]:
         console.note(f"note: {text}")
     console.out().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _proof_row(proof: EngineProof) -> tuple[str, ...]:
+    word = f"{proof['status'].upper()}{proof['reason'] and ': '}{proof['reason']}"
+    equal = min((item["equal"] for item in proof["outputs"]), default=None)
+    return proof["engine"], "-" if equal is None else console.share(equal), str(proof["max_lsb"] or 0), word
 
 
 def _show_fidelity(found: FidelitySection) -> None:

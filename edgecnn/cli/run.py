@@ -93,9 +93,7 @@ def command(
     ] = None,
     engine: Annotated[str | None, _model(help="Another engine than the bundle's own.")] = None,
     threads: Annotated[int | None, _model(help="Threads for one inference; default: all processors.")] = None,
-    self_test: Annotated[str, _model(help="Golden frames must agree in 'decisions', be 'exact', or 'off'.")] = (
-        "decisions"
-    ),
+    self_test: Annotated[str, _model(help="'on': the proof must hold on golden frames first, or 'off'.")] = "on",
     frames: Annotated[int | None, _end(help="End after so many turns, those without a frame included.")] = None,
     seconds: Annotated[float | None, _end(help="End after so many seconds.")] = None,
     as_json: console.JsonOption = False,

@@ -10,6 +10,7 @@ import typer
 
 from edgecnn.cli import console
 from edgecnn.errors import VerificationError
+from edgecnn.proof import EQUIVALENT, EXACT, FAILED, SKIPPED
 
 if TYPE_CHECKING:
     from edgecnn.integer_graph import Array, IntegerGraph
@@ -26,16 +27,20 @@ EXAMPLES = (
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="The bundle: a folder or a .zip.")],
-    engine: Annotated[str | None, typer.Option(help="Only this engine; default: all that are installed.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Only this engine and the reference; default: all that are installed.")
+    ] = None,
     per_op: Annotated[
         bool, typer.Option("--per-op", help="Also run every operator alone; needs edgecnn[export].")
     ] = False,
     threads: Annotated[int | None, typer.Option(help="Threads for one inference; default: all processors.")] = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Check digests and grids, run the golden frames through the engines, and compare.
+    """Check digests and grids, run the golden frames through the engines, and compare every integer of every output.
 
-    Exit code 0 if everything agrees, 1 if anything does not.
+    EXACT, exit code 0: all are equal. EQUIVALENT, exit code 9: not, but an accelerator that cannot be exact keeps its
+    target's limits on every output. FAILED, exit code 1: all else, also an engine that cannot run the model. The word
+    is the worst of all engines that are installed and the reference engine.
     """
     from edgecnn.runtime.bundle import Bundle
 
@@ -45,8 +50,10 @@ def command(
         console.emit_json(found.as_json())
     else:
         _show(found)
-    if not found.passed:
-        raise VerificationError(_verdict(found))
+    if found.status == FAILED:
+        raise VerificationError(_complaint(found))
+    if found.status == EQUIVALENT:
+        raise typer.Exit(console.EQUIVALENT)
 
 
 def _verify(bundle: Bundle, engine: str | None, threads: int | None, per_op: bool) -> Verification:
@@ -92,36 +99,38 @@ def _run_single(engine: str, graph: IntegerGraph, inputs: Sequence[Array]) -> Ar
 
 
 def _show(found: Verification) -> None:
-    columns = ("engine", "output", ">equal", ">0", ">1", ">2", ">>2 LSB", ">max", ">SQNR", "decisions", ">ms", "")
+    columns = ("engine", "output", ">equal", ">0", ">1", ">2", ">>2 LSB", ">max", ">SQNR", ">meaning", ">ms", "proof")
     console.table("end to end, against the golden outputs", columns, [row for e in found.engines for row in _rows(e)])
-    console.table("grids", ("file", ">compared", "", "remark"), [_grid_row(item) for item in found.grids])
+    console.table("grids", ("file", ">compared", "proof", "remark"), [_grid_row(item) for item in found.grids])
     if found.ops:
-        headings = ("engine", ">operators", ">exact", ">within 1", ">failed", "first that failed")
+        headings = ("engine", ">operators", ">exact", ">one off", ">failed", "remark")
         console.table("operators alone", headings, _op_rows(found.ops))
     for report in found.engines:
-        for remark in filter(None, (report.reason,)):
-            console.note(f"{report.engine}: {remark}")
-    if found.passed:
-        console.out().print("PASS", style="bold green")
+        if report.status in (EQUIVALENT, SKIPPED):
+            console.note(f"{report.engine}: {report.reason}")
+    named = [item.engine for item in found.engines if item.status == found.status]
+    word = f"{found.status.upper()}: {', '.join([*named, f'on this processor ({found.processor})'])}"
+    console.out().print(word, style=console.WORD_STYLES[found.status], markup=False, soft_wrap=True)
 
 
 def _rows(report: EngineReport) -> list[tuple[str, ...]]:
-    status = report.status.upper()
+    """Return one row an output, and one more for the verdict where there is one."""
+    word = report.status.upper()
     if not report.outputs:
-        return [(report.engine, *("-",) * 10, status)]
-    agreed = report.agreement
-    decisions = "" if agreed is None else f"{agreed.share:.1%} {agreed.kind}"
-    if agreed is not None and agreed.iou is not None:
-        decisions += f", IoU {agreed.iou:.3f}"
+        return [(report.engine, *("-",) * 10, word)]
     rows = []
-    for index, item in enumerate(report.outputs):
-        counts = [str(count) for count in item.histogram]
-        sqnr = "-" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB"
-        numbers = (item.name, f"{item.equal:.2%}", *counts, str(item.max_lsb), sqnr)
-        first = index == 0
-        ends = (decisions, f"{report.milliseconds or 0:.2f}", status) if first else ("", "", "")
-        rows.append((report.engine if first else "", *numbers, *ends))
+    for index, judged in enumerate(report.judgements):
+        starts, ends = ((report.engine, (f"{report.milliseconds:.2f}", word)), ("", ("", "")))[index > 0]
+        rows.append((starts, judged.of, *_numbers(report, index), str(judged), *ends))
     return rows
+
+
+def _numbers(report: EngineReport, index: int) -> tuple[str, ...]:
+    if index >= len(report.outputs):
+        return ("",) * 7
+    item = report.outputs[index]
+    noise = "-" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB"
+    return console.share(item.equal), *map(str, item.histogram), str(item.max_lsb), noise
 
 
 def _grid_row(report: GridReport) -> tuple[str, ...]:
@@ -132,23 +141,23 @@ def _op_rows(reports: Sequence[OpReport]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for engine in dict.fromkeys(report.engine for report in reports):
         mine = [report for report in reports if report.engine == engine]
-        failed = [report for report in mine if report.status == "fail"]
-        exact = sum(report.max_lsb == 0 for report in mine)
-        near = sum(report.status == "pass" for report in mine) - exact
-        remark = _op_remark(failed[0]) if failed else next((item.reason for item in mine if item.reason), "")
-        rows.append((engine, str(len(mine)), str(exact), str(near), str(len(failed)), remark))
+        count = [sum(report.status == word for report in mine) for word in (EXACT, EQUIVALENT, FAILED)]
+        remark = min(mine, key=lambda report: (FAILED, EQUIVALENT, SKIPPED, EXACT).index(report.status))
+        text = "" if remark.status == EXACT else _op_remark(remark)
+        rows.append((engine, str(len(mine)), *map(str, count), text))
     return rows
 
 
 def _op_remark(report: OpReport) -> str:
-    reason = report.reason or f"{report.max_lsb} LSB, {report.off:.2%} of the elements differ"
-    return f"{report.op} '{report.node}': {reason}"
+    if report.max_lsb is None:
+        return f"{report.op} '{report.node}': {report.reason}"
+    off = f"{report.op} '{report.node}': {report.max_lsb} LSB, {report.off:.2%} of the elements differ"
+    return f"{off}. {report.reason}" if report.reason else off
 
 
-def _verdict(found: Verification) -> str:
+def _complaint(found: Verification) -> str:
     """Say in one sentence what failed."""
-    engines = [item for item in found.engines if item.status == "fail"]
-    failed = [f"{item.engine}: {item.reason}" for item in engines]
-    failed += [f"{item.file}: {item.reason}" for item in found.grids if item.status == "fail"]
+    failed = [f"{item.engine}: {item.reason}" for item in found.engines if item.status == FAILED]
+    failed += [f"{item.file}: {item.reason}" for item in found.grids if item.status == FAILED]
     failed += [f"{engine}: {_op_remark(report)}" for engine, report in found.first_diverging().items()]
-    return "FAIL: " + "; ".join(failed)
+    return f"the proof FAILED on this processor ({found.processor}): " + "; ".join(failed)

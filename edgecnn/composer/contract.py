@@ -31,7 +31,9 @@ def manifest_of(work: Work, rung: Rung, files: Mapping[str, list[Path]]) -> Mani
         input=InputContract(tensor, {3: "bgr", 1: "gray"}.get(tensor.shape[3], "channels"), expects.resize),
         outputs=outputs,
         engines=tuple(
-            EngineEntry(profile.engine, profile.name, tuple(path.name for path in files[profile.engine]))
+            EngineEntry(
+                profile.engine, profile.name, tuple(path.name for path in files[profile.engine]), profile.equivalent
+            )
             for profile in work.profiles
             if profile.engine in files
         ),

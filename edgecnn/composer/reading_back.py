@@ -6,7 +6,7 @@ file format changed, a name that JSON spells differently, and `edgecnn verify` f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,7 +39,9 @@ def read_back(bundle: Bundle, proofs: Sequence[EngineProof]) -> None:
     allowed = {proof["engine"]: proof["max_lsb"] for proof in proofs}
     reference = reference_entry(manifest)
     for entry in (reference, *bundle.engines):
-        _run(bundle, entry, golden, {reference.name: 0} | allowed)
+        limit = allowed.get(entry.name, 0)
+        if limit is not None:  # an engine that did not run in memory is FAILED, which the report says
+            _run(bundle, entry, golden, limit)
     contracts = zip(manifest.outputs, first_of(golden), strict=True)
     decoder(manifest)([Output(contract, array) for contract, array in contracts])
 
@@ -49,7 +51,7 @@ def first_of(golden: Golden) -> list[Array]:
     return [output[: len(output) // len(golden.frames)] for output in golden.outputs]
 
 
-def _run(bundle: Bundle, entry: EngineEntry, golden: Golden, allowed: Mapping[str, int]) -> None:
+def _run(bundle: Bundle, entry: EngineEntry, golden: Golden, allowed: int) -> None:
     try:
         with load_entry(bundle, entry) as engine:
             got = run_frames(engine, golden.frames[:1])
@@ -58,8 +60,8 @@ def _run(bundle: Bundle, entry: EngineEntry, golden: Golden, allowed: Mapping[st
     check_contract(bundle.manifest, got)
     pairs = zip(first_of(golden), got, strict=True)
     off = max(int(np.abs(b.astype(np.int64) - a.astype(np.int64)).max()) for a, b in pairs)
-    if off > allowed.get(entry.name, 0):
+    if off > allowed:
         raise BundleError(
             f"{entry.name} is {off} steps off the golden outputs when it runs {entry.files[0]} as written; before "
-            f"writing it was {allowed.get(entry.name, 0)} off."
+            f"writing it was {allowed} off."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from edgecnn import models
 from edgecnn.composer.evaluate import Evaluation
 from edgecnn.composer.request import Request, Rung, Work
 from edgecnn.composer.source import Expectation, Source
-from edgecnn.integer_graph import Array
 from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.pipeline import Report as PassReport
@@ -31,8 +31,9 @@ from edgecnn.report.document import (
 from edgecnn.report.layers import LayerTable, integer_layers
 from edgecnn.report.mistakes import mistake_pictures
 from edgecnn.report.survey import edge_tpu_rows
-from edgecnn.runtime.compare import Acceptance, agreement, differences
+from edgecnn.runtime import processor
 from edgecnn.runtime.evaluation.labelled import Labelled, Vocabulary, vocabulary
+from edgecnn.runtime.verify import EngineReport
 
 FEW_IMAGES = 32
 DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "openvino": "openvino"}
@@ -65,22 +66,17 @@ def calibration_notes(rung: Rung) -> list[str]:
     return notes
 
 
-def proof(engine: str, manifest: Manifest, expected: Sequence[Array], got: Sequence[Array]) -> EngineProof:
-    """Return one engine's line of the proof: its outputs on the golden frames beside the reference engine's."""
-    pairs = zip(manifest.outputs, expected, got, strict=True)
-    found = [differences(output.tensor.name, first, second) for output, first, second in pairs]
-    decided = agreement(manifest, expected, got, Acceptance())
-    counts = [sum(item.histogram[index] for item in found) for index in range(4)]
-    noisy = [item.sqnr_db for item in found if item.sqnr_db is not None]
+def proof(found: EngineReport) -> EngineProof:
+    """Return one engine's part of the proof as the report has it: without times, which differ from run to run."""
+    plain = dataclasses.asdict(found)
     return {
-        "engine": engine,
-        "version": _version(DISTRIBUTIONS.get(engine, "edgecnn")),
-        "equal": counts[0] / sum(counts),
-        "max_lsb": max(item.max_lsb for item in found),
-        "histogram": dict(zip(("0", "1", "2", ">2"), map(float, counts), strict=True)),
-        "sqnr_db": min(noisy) if noisy else None,
-        "decisions": decided.share,
-        "passed": decided.passed,
+        "engine": found.engine,
+        "version": _version(DISTRIBUTIONS.get(found.engine, "edgecnn")),
+        "status": plain["status"],
+        "reason": found.reason,
+        "max_lsb": max((item.max_lsb for item in found.outputs), default=None),
+        "outputs": [item | {"histogram": list(item["histogram"])} for item in plain["outputs"]],
+        "judgements": list(plain["judgements"]),
     }
 
 
@@ -123,6 +119,7 @@ def report_of(
         "calibration": _calibration(rung),
         "layers": layers.rows(),
         "engines": proofs,
+        "processor": str(processor.here()),
         "artefacts": [row for profile in work.profiles for row in _artefacts(profile, files[profile.engine])],
         "notes": work.notes,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,6 @@ from edgecnn.composer.rung import quantise_with
 from edgecnn.composer.tensor_notes import tensor_notes
 from edgecnn.errors import (
     BundleError,
-    MissingEngineError,
     OptionError,
     Refusal,
     UnsupportedError,
@@ -44,14 +44,16 @@ from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
 from edgecnn.passes.pipeline import normalise
 from edgecnn.profile import load_target
+from edgecnn.proof import SKIPPED
 from edgecnn.quant.pipeline import draft
 from edgecnn.recipe import Recipe
 from edgecnn.report.document import BudgetSection, EngineProof, Report
-from edgecnn.runtime.bundle import write_bundle
+from edgecnn.runtime.bundle import Golden, write_bundle
 from edgecnn.runtime.engines.reference import ReferenceEngine
 from edgecnn.runtime.evaluation.labelled import Labelled, find_labelled, without_label
 from edgecnn.runtime.evaluation.observe import Picture, Run, read_pictures, run_of
-from edgecnn.runtime.model import run_frames
+from edgecnn.runtime.model import choose_entry, run_frames
+from edgecnn.runtime.verify import prove
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.tiling import refusal, tiled
 
@@ -62,6 +64,7 @@ SUMS_BROKEN = "Give the layer fewer inputs, or smaller biases."
 def build(request: Request, output: Path, progress: Progress = lambda stage, steps: None) -> Report:
     """Build a bundle at ``output`` and return its report.
 
+    An engine that fails the proof does not stop it: the bundle is needed to look into that, and its report says FAILED.
     With an accuracy budget that no recipe keeps, the bundle is the nearest one, and ``report["budget"]["holds"]`` is
     False.
 
@@ -95,7 +98,8 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         progress("comparing with float", 1)
         found = fidelity(work, manifest, graph, rung.quantised.held_out)
         work.notes[:0] = fidelity_warnings(found)
-        evaluation = _evaluate(work, manifest, files, pictures, progress) if pictures else None
+        ran = {item["engine"]: files[item["engine"]] for item in proofs if item["outputs"]}
+        evaluation = _evaluate(work, manifest, ran, pictures, progress) if pictures else None
         report = reporting.report_of(work, rung, manifest, files, proofs, evaluation, climbed)
         report["fidelity"] = found
         report = measure_layers(report, work, rung, progress)
@@ -283,18 +287,17 @@ def _golden(work: Work, graph: IntegerGraph) -> dict[str, Array]:
 def _prove(
     work: Work, manifest: Manifest, files: Mapping[str, list[Path]], golden: Mapping[str, Array], progress: Progress
 ) -> list[EngineProof]:
-    """Run the golden frames through every engine that is installed."""
-    expected = [golden[f"out_{index}"] for index in range(len(manifest.outputs))]
+    """Run the golden frames through every engine that is installed; one that cannot run them has failed the proof."""
+    expected = Golden(np.stack(work.golden), tuple(golden[f"out_{index}"] for index in range(len(manifest.outputs))))
     proofs = []
     for engine, paths in files.items():
         progress(f"proving on {engine}", 1)
-        try:
-            with open_artefact(manifest, engine, paths[0]) as loaded:
-                got = run_frames(loaded, golden["frames"])
-        except MissingEngineError as error:
-            work.notes.append(f"not proven on {engine}: {error}")
-            continue
-        proofs.append(reporting.proof(engine, manifest, expected, got))
+        opened = functools.partial(open_artefact, manifest, engine, paths[0])
+        found = prove(manifest, choose_entry(manifest, engine), expected, opened)
+        if found.status == SKIPPED:
+            work.notes.append(f"not proven on {engine}: {found.reason}")
+        else:
+            proofs.append(reporting.proof(found))
     return proofs
 
 
@@ -305,7 +308,7 @@ def _evaluate(
     pictures: Sequence[Labelled],
     progress: Progress,
 ) -> Evaluation | None:
-    """Compare every engine that is installed with the float model as it was imported; None where there is none."""
+    """Compare every engine of ``files`` with the float model as it was imported; None where there is none."""
     skipped: list[str] = []
     with ExitStack() as stack:
         runs = _runs(manifest, files, stack)
@@ -322,13 +325,10 @@ def _evaluate(
 
 
 def _runs(manifest: Manifest, files: Mapping[str, list[Path]], stack: ExitStack) -> dict[str, Run]:
-    """Open every engine that is installed; the stack closes it."""
+    """Open every engine; the stack closes it."""
     runs: dict[str, Run] = {}
     for name, paths in files.items():
-        try:
-            loaded = stack.enter_context(open_artefact(manifest, name, paths[0]))
-        except MissingEngineError:
-            continue  # `_prove` has noted it
+        loaded = stack.enter_context(open_artefact(manifest, name, paths[0]))
         runs[name] = tiled(run_of(loaded), Preprocess.for_input(manifest.input).tiling)
     return runs
 

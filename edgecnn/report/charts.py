@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgecnn.report.document import EngineProof, LayerRow
+from edgecnn.report.document import LayerRow, OutputProof
 from edgecnn.runtime.evaluation import section
 
 LSB_KEYS = ("0", "1", "2", ">2")
@@ -107,10 +107,10 @@ class Part:
     label: str
 
 
-def distances(proof: EngineProof) -> tuple[Part, ...]:
+def distances(proof: OutputProof) -> tuple[Part, ...]:
     """Draw how many elements are 0, 1, 2 and more LSB off the reference."""
-    counts = [max(float(proof["histogram"].get(key, 0)), 0.0) for key in LSB_KEYS]
-    total = sum(counts) or 1.0
+    counts = proof["histogram"]
+    total = sum(counts) or 1
     parts, x = [], 0.0
     for step, (key, count) in enumerate(zip(LSB_KEYS, counts, strict=True)):
         width = 100 * count / total

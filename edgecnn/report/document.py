@@ -203,20 +203,40 @@ class FidelitySection(TypedDict):
     outputs: list[FidelityOutput]
 
 
-class EngineProof(TypedDict):
-    """One engine against the reference on the golden frames.
+class OutputProof(TypedDict):
+    """One output of one engine beside the golden one, over all golden frames.
 
-    ``equal`` and ``decisions`` are shares; ``histogram`` counts elements by distance in LSB: "0", "1", "2", ">2".
+    ``equal`` is a share; ``histogram`` counts elements by distance in LSB: 0, 1, 2, more.
+    """
+
+    name: str
+    equal: Share
+    max_lsb: int
+    histogram: list[int]
+    sqnr_db: float | None
+
+
+class JudgementRow(TypedDict):
+    """What an output, or the verdict, means; see `edgecnn.runtime.compare.Judgement`."""
+
+    of: str
+    by: str
+    value: float
+
+
+class EngineProof(TypedDict):
+    """One engine against the golden outputs: the word it gets, and why it is not exact.
+
+    ``max_lsb`` is the largest of all outputs. It is None, and there are no outputs, where the engine did not run.
     """
 
     engine: str
     version: str
-    equal: float
-    max_lsb: int
-    histogram: dict[str, float]
-    sqnr_db: float | None
-    decisions: float | None
-    passed: bool
+    status: Literal["exact", "equivalent", "failed"]
+    reason: str
+    max_lsb: int | None
+    outputs: list[OutputProof]
+    judgements: list[JudgementRow]
 
 
 class Artefact(TypedDict):
@@ -253,6 +273,7 @@ class Report(TypedDict, total=False):
     decisions: DecisionsSection
     budget: BudgetSection
     engines: list[EngineProof]
+    processor: str
     artefacts: list[Artefact]
     edge_tpu: list[EdgeTpuRow]
     sensitivity: SensitivitySection

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from edgecnn.proof import EQUIVALENT, FAILED
 from edgecnn.report.document import Report
 from edgecnn.runtime.evaluation.statistics import FEW_IMAGES
 
@@ -36,8 +37,10 @@ def remarks(report: Report) -> list[Remark]:
 def _proof(report: Report) -> Iterator[Remark]:
     engines = report.get("engines", [])
     for engine in engines:
-        if not engine["passed"]:
-            yield Remark(FAILURE, f"{engine['engine']} does not hold the proof: up to {engine['max_lsb']} LSB off.")
+        if engine["status"] == FAILED:
+            yield Remark(FAILURE, f"The proof FAILED on {engine['engine']}: {engine['reason'].rstrip('.')}.")
+        elif engine["status"] == EQUIVALENT:
+            yield Remark(WARNING, f"{engine['engine']} is EQUIVALENT, not EXACT: {engine['reason']}")
     ran = {engine["engine"] for engine in engines}
     if not ran:
         yield Remark(MISSING, "No engine has run the bundle: nothing here is proven. Run: edgecnn verify BUNDLE")

@@ -11,10 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgecnn import __version__
+from edgecnn.proof import EQUIVALENT, EXACT, FAILED, SKIPPED, worst
 from edgecnn.report import charts, decisions, inspection, sensitivity
 from edgecnn.report.budget import points_up
 from edgecnn.report.document import EdgeTpuRow, Report, check
-from edgecnn.report.gaps import FAILURE, remarks
+from edgecnn.report.gaps import remarks
 from edgecnn.report.mistakes import MistakePicture
 
 FILE_NAME = "report.html"
@@ -66,11 +67,17 @@ def _environment() -> Environment:
 
 
 def _verdict(report: Report) -> tuple[str, str]:
-    """Return the badge's class and text."""
-    engines = report.get("engines", [])
-    if any(remark.kind == FAILURE for remark in remarks(report)):
-        return "bad", "proof failed"
-    return ("good", f"proven on {len(engines)} engine{'s' * (len(engines) > 1)}") if engines else ("open", "not proven")
+    """Return the badge's class and text: the worst word of all engines, and the processor that it holds for."""
+    proofs = report.get("engines", [])
+    word = worst(item["status"] for item in proofs)
+    if word == SKIPPED:
+        return "open", "not proven"
+    failed = [item["engine"] for item in proofs if item["status"] == FAILED]
+    written = {item["engine"] for item in (*proofs, *report.get("artefacts", []))}
+    share = "" if len(written) == len(proofs) else f" of {len(written)}"
+    where = ", ".join(failed) or f"{len(proofs)}{share} engine{'s' * (len(written) > 1)}"
+    tone = {EXACT: "good", EQUIVALENT: "open", FAILED: "bad"}[word]
+    return tone, f"{word.upper()} on {where} ({report.get('processor', 'processor unknown')})"
 
 
 def _drawings(report: Report) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def _drawings(report: Report) -> dict[str, Any]:
         "macs": charts.shares(layers, "macs"),
         "parameters": charts.shares(layers, "parameters"),
         "ranges": charts.ranges(layers),
-        "distances": [charts.distances(proof) for proof in report.get("engines", [])],
+        "distances": [[charts.distances(item) for item in proof["outputs"]] for proof in report.get("engines", [])],
         "interval": None if accuracy is None or not accuracy["agreement"] else charts.interval(accuracy["agreement"]),
     }
 

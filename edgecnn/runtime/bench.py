@@ -64,6 +64,7 @@ class Bench:
     Attributes:
         bundle: The bundle's name.
         engine: The engine that ran it.
+        proof: What its self-test found, a word of `edgecnn.proof`.
         threads: Threads for one inference.
         runs: Frames measured, after ``warm_up`` frames that were not.
         warm_up: See ``runs``.
@@ -77,6 +78,7 @@ class Bench:
 
     bundle: str
     engine: str
+    proof: str
     threads: int
     runs: int
     warm_up: int
@@ -112,9 +114,9 @@ def bench(path: Path, engine: str | None = None, threads: int | None = None, run
     warm_up = max(3, runs // 10)
     with load(path, engine, threads) as model:
         timings = _measure(model, camera_frame(model.preprocess.channels), warm_up, runs)
-        name, engine_name = model.manifest.name, model.engine_name
+        name, engine_name, proof = model.manifest.name, model.engine_name, model.proof
     used = threads or usable_processors()
-    return Bench(name, engine_name, used, runs, warm_up, FRAME_SIZE, *timings, first, machine())
+    return Bench(name, engine_name, proof, used, runs, warm_up, FRAME_SIZE, *timings, first, machine())
 
 
 def camera_frame(channels: int) -> Image:

@@ -1,10 +1,10 @@
-"""How far two engines are apart: on the integer grid, and in what they decide."""
+"""How far an engine is from the golden outputs, and which word of `edgecnn.proof` that is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgecnn.affine import dequantise
 from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest, OutputContract
+from edgecnn.proof import EQUIVALENT, EXACT, FAILED, Limits
 from edgecnn.vision.results import Output
 from edgecnn.vision.surface import Settings
 from edgecnn.vision.tasks import INSPECTIONS, decoder
@@ -19,27 +20,7 @@ from edgecnn.vision.tasks.lane import mark_threshold
 
 Array = npt.NDArray[np.generic]
 
-
-@dataclass(frozen=True)
-class Acceptance:
-    """What passes. Decisions are few (golden frames), pixels and elements many, so their shares are not the same.
-
-    Attributes:
-        op_lsb: Largest difference of one operator from equal inputs, in steps of the output grid.
-        decisions: Smallest share of equal decisions about frames, end to end: one of eight may differ.
-        pixels: Smallest share of equal decisions about pixels.
-        tie_lsb: Scores this close in the expected output have no winner, either may come first: what ONNX Runtime
-            differs from itself with its optimisations off.
-        output_lsb: Outputs that decide nothing may be this far off, in steps, for the same reason.
-        within: Smallest share of the elements of such outputs inside ``output_lsb``.
-    """
-
-    op_lsb: int = 1
-    decisions: float = 0.85
-    pixels: float = 0.95
-    tie_lsb: int = 4
-    output_lsb: int = 4
-    within: float = 0.99
+TOP_1, MASK, INDEX, STEPS, VERDICT = "top-1", "mask", "index", "steps", "verdict"
 
 
 @dataclass(frozen=True)
@@ -61,25 +42,82 @@ class Differences:
     histogram: tuple[int, int, int, int]
     sqnr_db: float | None
 
+    def __str__(self) -> str:
+        off, count = sum(self.histogram[1:]), sum(self.histogram)
+        return f"output '{self.name}' differs in {off} of {count} integers, by up to {self.max_lsb}"
+
 
 @dataclass(frozen=True)
-class Agreement:
-    """How many decisions are the same.
+class Judgement:
+    """What one output means, in one number, or what the outputs together decide.
 
     Attributes:
-        kind: ``"verdict"``, ``"top-1"``, ``"mask"`` or ``"index"``; ``"tolerance"`` where nothing is decided.
-        share: Share of decisions that agree, ties counted as agreeing (see `Acceptance.tie_lsb`); for ``"tolerance"``
-            the share of elements within `Acceptance.output_lsb`.
-        exact: Share that is the same without that allowance.
-        iou: For masks: intersection over union, mean over the classes expected; else None.
-        passed: Whether this is enough.
+        of: The output's name; ``"verdict"`` for what an inspection decides.
+        by: ``"top-1"``, ``"index"`` and ``"verdict"``: ``value`` is the share of equal decisions. ``"mask"``: the
+            smallest intersection over union of a class. ``"steps"``: the largest difference.
+        value: See ``by``.
     """
 
-    kind: str
-    share: float
-    exact: float
-    iou: float | None
-    passed: bool
+    of: str
+    by: str
+    value: float
+
+    def limit(self, limits: Limits) -> float:
+        """Return what ``value`` must reach, or for ``"steps"`` not exceed."""
+        return {STEPS: limits.steps, MASK: limits.overlap}.get(self.by, limits.decisions)
+
+    def within(self, limits: Limits) -> bool:
+        """Say whether ``value`` keeps the limits."""
+        limit = self.limit(limits)
+        return self.value <= limit if self.by == STEPS else self.value >= limit
+
+    def __str__(self) -> str:
+        if self.by == STEPS:
+            return f"{self.value:g} step(s)"
+        return f"IoU {self.value:.3f}" if self.by == MASK else f"{self.by} {self.value:.1%}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An engine's outputs beside the golden ones.
+
+    Attributes:
+        status: A word of `edgecnn.proof`.
+        reason: Why it is not exact; empty if it is.
+        outputs: Differences per output.
+        judgements: One per output, then the verdict where the task gives one.
+    """
+
+    status: str
+    reason: str
+    outputs: tuple[Differences, ...]
+    judgements: tuple[Judgement, ...]
+
+
+def compare(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], limits: Limits | None) -> Comparison:
+    """Compare the outputs of a batch of frames, all of them.
+
+    Args:
+        manifest: The bundle's contract.
+        expected: The golden outputs, one array (N, ...) per output.
+        got: The engine's, likewise.
+        limits: What suffices; None where every integer must be equal.
+
+    Raises:
+        ValueError: If shapes differ.
+        DataError: If the task cannot read the outputs.
+    """
+    names = [output.tensor.name for output in manifest.outputs]
+    found = tuple(differences(*item) for item in zip(names, expected, got, strict=True))
+    judged = judgements(manifest, expected, got)
+    wrong = [str(item) for item in found if item.max_lsb]
+    if not wrong:
+        return Comparison(EXACT, "", found, judged)
+    if limits is not None:
+        wrong = [f"'{x.of}': {x}, the limit is {x.limit(limits):g}" for x in judged if not x.within(limits)]
+        if not wrong:
+            return Comparison(EQUIVALENT, limits.why, found, judged)
+    return Comparison(FAILED, "; ".join(wrong), found, judged)
 
 
 def differences(name: str, expected: Array, got: Array) -> Differences:
@@ -103,103 +141,75 @@ def sqnr(expected: Array, off: Array) -> float | None:
     return 10.0 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
-def agreement(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance) -> Agreement:
-    """Compare decisions over a batch of frames.
+def judgements(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array]) -> tuple[Judgement, ...]:
+    """Judge every output by what it decides, and what they decide together; see `Comparison`."""
+    found = [_judge(manifest, *item) for item in zip(manifest.outputs, expected, got, strict=True)]
+    return (*found, _verdicts(manifest, expected, got)) if manifest.task in INSPECTIONS else tuple(found)
 
-    The kind of decision follows from the task and the first output: the verdict of an inspection, and which pixels are
-    defective; which pixels show lane markings; the first place of scores, the class of a pixel, an index; where nothing
-    is decided, all outputs must be close.
 
-    Args:
-        manifest: The bundle's contract.
-        expected: One array (N, ...) per output.
-        got: Likewise.
-        acceptance: What passes.
+def _judge(manifest: Manifest, output: OutputContract, expected: Array, got: Array) -> Judgement:
+    """Judge one output by the first of these rules that applies.
+
+    1. Indices are compared as they are: many as a mask of classes, one as an index.
+    2. What is raw, or an output of a task that decides nothing, is compared in steps.
+    3. A map of scores is compared as a mask, a vector of scores by its first place, a single score in steps.
     """
-    output = manifest.outputs[0]
-    if manifest.task in INSPECTIONS:
-        return _inspections(manifest, expected, got, acceptance)
-    if manifest.task == "lane":
-        return _binary_mask(output, expected[0], got[0], acceptance, mark_threshold(manifest))
+    name, spec = output.tensor.name, output.tensor
+    is_map = output.layout == "NHWC" and max(spec.shape[1:3]) > 1
+    if spec.quant is None and np.prod(spec.shape) == 1:
+        return Judgement(name, INDEX, float(np.mean(expected == got)))
+    if spec.quant is None or (is_map and _decides(manifest, output)):
+        return Judgement(name, MASK, least_iou(_mask(manifest, output, expected), _mask(manifest, output, got)))
+    if spec.shape[-1] > 1 and _decides(manifest, output):
+        return Judgement(name, TOP_1, float(np.mean(expected.argmax(axis=-1) == got.argmax(axis=-1))))
+    return Judgement(name, STEPS, float(np.abs(got.astype(np.int64) - expected.astype(np.int64)).max()))
+
+
+def _decides(manifest: Manifest, output: OutputContract) -> bool:
+    return manifest.task != "raw" and output.meaning != "raw" and output.layout[-1] == "C"
+
+
+def _mask(manifest: Manifest, output: OutputContract, values: Array) -> Array:
+    """Return a map of classes: indices as they are, else what the task makes of the scores."""
     if output.tensor.quant is None:
-        same = float(np.mean(expected[0] == got[0]))
-        many = expected[0][0].size > 1
-        return Agreement("index", same, same, None, same >= (acceptance.pixels if many else acceptance.decisions))
-    if output.meaning != "raw" and output.tensor.shape[-1] > 1 and output.layout[-1] == "C":
-        kind = "mask" if output.layout == "NHWC" and max(output.tensor.shape[1:3]) > 1 else "top-1"
-        return _winners(kind, expected[0], got[0], acceptance)
-    if output.meaning != "raw" and output.layout == "NHWC":
-        return _binary_mask(output, expected[0], got[0], acceptance)
-    return _tolerance(expected, got, acceptance)
+        return values
+    if manifest.task != "lane" and values.shape[-1] > 1:
+        return np.asarray(values.argmax(axis=-1))
+    probability = mark_threshold(manifest) if manifest.task == "lane" else 0.5
+    if manifest.task in INSPECTIONS:
+        probability = Settings.of(manifest.decoding).pixel_threshold
+    limit = probability if output.meaning == "probabilities" else math.log(probability / (1 - probability))
+    real = dequantise(values, output.tensor.grid)
+    return np.asarray(real >= limit if manifest.task in INSPECTIONS else real > limit)
 
 
-def _inspections(
-    manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance
-) -> Agreement:
-    """Compare verdicts and, where there is a map, defective pixels; return the verdicts' if both agree."""
-    found = _verdicts(manifest, expected, got, acceptance)
-    maps = [index for index, output in enumerate(manifest.outputs) if output.layout == "NHWC"]
-    if not maps or not found.passed:
-        return found
-    (index,) = maps
-    limit = Settings.of(manifest.decoding).pixel_threshold
-    mask = _binary_mask(manifest.outputs[index], expected[index], got[index], acceptance, limit)
-    return replace(found, iou=mask.iou) if mask.passed else mask
-
-
-def _verdicts(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance) -> Agreement:
+def _verdicts(manifest: Manifest, expected: Sequence[Array], got: Sequence[Array]) -> Judgement:
+    """Compare verdicts, and of what kind a defect is said to be."""
     decode = decoder(manifest)
 
     def verdict(arrays: Sequence[Array], index: int) -> object:
         pairs = zip(manifest.outputs, arrays, strict=True)
-        return decode([Output(contract, array[index : index + 1]) for contract, array in pairs]).verdict
+        decision = decode([Output(contract, array[index : index + 1]) for contract, array in pairs])
+        return decision.verdict, decision.label
 
     same = [verdict(expected, index) == verdict(got, index) for index in range(len(expected[0]))]
-    share = sum(same) / len(same)
-    return Agreement("verdict", share, share, None, share >= acceptance.decisions)
+    return Judgement(VERDICT, VERDICT, sum(same) / len(same))
 
 
-def _winners(kind: str, expected: Array, got: Array, acceptance: Acceptance) -> Agreement:
-    """Compare the arg max over the last axis; a winner that was expected to be as good as first agrees."""
-    wanted, found = expected.argmax(axis=-1), got.argmax(axis=-1)
-    steps = expected.astype(np.int64)
-    behind = steps.max(axis=-1) - np.take_along_axis(steps, found[..., None], axis=-1)[..., 0]
-    share = float(np.mean(behind <= acceptance.tie_lsb))
-    exact = float(np.mean(wanted == found))
-    if kind == "mask":
-        return Agreement(kind, share, exact, mean_iou(wanted, found), share >= acceptance.pixels)
-    return Agreement(kind, share, exact, None, share >= acceptance.decisions)
-
-
-def _binary_mask(
-    output: OutputContract, expected: Array, got: Array, acceptance: Acceptance, probability: float = 0.5
-) -> Agreement:
-    """Compare where a map is above a probability."""
-    grid = output.tensor.grid
-    limit = probability if output.meaning == "probabilities" else math.log(probability / (1 - probability))
-    real = dequantise(expected, grid)
-    wanted, found = real > limit, dequantise(got, grid) > limit
-    near = np.abs(real - limit) <= acceptance.tie_lsb * grid.scale[0]
-    share = float(np.mean((wanted == found) | near))
-    exact = float(np.mean(wanted == found))
-    return Agreement("mask", share, exact, mean_iou(wanted, found), share >= acceptance.pixels)
-
-
-def _tolerance(expected: Sequence[Array], got: Sequence[Array], acceptance: Acceptance) -> Agreement:
-    off = np.concatenate(
-        [np.abs(b.astype(np.int64) - a.astype(np.int64)).ravel() for a, b in zip(expected, got, strict=True)]
-    )
-    share = float(np.mean(off <= acceptance.output_lsb))
-    return Agreement("tolerance", share, float(np.mean(off == 0)), None, share >= acceptance.within)
+def least_iou(expected: Array, got: Array) -> float:
+    """Return the smallest intersection over union of two class maps, over the classes in either."""
+    return min(_iou(expected, got, label) for label in np.union1d(expected, got))
 
 
 def mean_iou(expected: Array, got: Array) -> float:
     """Return intersection over union of class maps, mean over the classes in ``expected``."""
-    ratios = []
-    for label in np.unique(expected):
-        wanted, found = expected == label, got == label
-        ratios.append(float(np.sum(wanted & found) / np.sum(wanted | found)))
+    ratios = [_iou(expected, got, label) for label in np.unique(expected)]
     return sum(ratios) / len(ratios)
+
+
+def _iou(expected: Array, got: Array, label: object) -> float:
+    wanted, found = expected == label, got == label
+    return float(np.sum(wanted & found) / np.sum(wanted | found))
 
 
 def check_contract(manifest: Manifest, arrays: Sequence[Array]) -> None:

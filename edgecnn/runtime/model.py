@@ -14,10 +14,11 @@ import numpy.typing as npt
 from edgecnn.errors import EngineError, OptionError, VerificationError, unknown_name
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, Manifest
-from edgecnn.runtime import engines
+from edgecnn.proof import FAILED, SKIPPED, Limits
+from edgecnn.runtime import engines, processor
 from edgecnn.runtime.bundle import Bundle, Golden
 from edgecnn.runtime.closing import Closing
-from edgecnn.runtime.compare import Acceptance, agreement
+from edgecnn.runtime.compare import compare
 from edgecnn.runtime.health.reference import Reference
 from edgecnn.vision.lanes.ego import ego
 from edgecnn.vision.preprocess import Geometry, Preprocess
@@ -34,7 +35,8 @@ Image = npt.NDArray[np.uint8]
 REFERENCE = "reference"
 SELF_TEST_FRAMES = 8
 """Golden frames that `load` repeats; ``edgecnn verify`` repeats all."""
-STRICTNESS = ("decisions", "exact", "off")
+SELF_TESTS = {"on": True, "off": False, "exact": True, "decisions": True}
+"""Whether the golden frames are compared. The last two are older words; ``"decisions"`` compared less."""
 CLOSE_SECONDS = 2.0
 """Longest that `Model.close` waits for an inference that another thread is in."""
 
@@ -49,6 +51,7 @@ class Model(Closing):
         engine_name: The engine that runs it.
         preprocess: What brings frames to the model's size.
         reference: What the calibration frames looked like; None where the bundle does not say.
+        proof: What the self-test found: ``"exact"`` or ``"equivalent"`` (see `edgecnn.proof`), ``"skipped"`` without.
     """
 
     def __init__(self, bundle: Bundle, entry: EngineEntry, engine: engines.Engine) -> None:
@@ -56,6 +59,7 @@ class Model(Closing):
         self.engine_name = entry.name
         self.preprocess = Preprocess.for_input(bundle.manifest.input)
         self.reference: Reference | None = None
+        self.proof = SKIPPED
         self._bundle = bundle
         self._engine = engine
         self._decode = decoder(bundle.manifest)
@@ -167,17 +171,16 @@ class Model(Closing):
         self._bundle.close()
 
 
-def load(
-    bundle: str | Path, engine: str | None = None, threads: int | None = None, self_test: str = "decisions"
-) -> Model:
+def load(bundle: str | Path, engine: str | None = None, threads: int | None = None, self_test: str = "on") -> Model:
     """Check a bundle, load its engine, warm it up and repeat the proof on a few golden frames.
 
     Args:
         bundle: The bundle's folder or ``.zip``.
         engine: Another engine than the bundle's own: one that the manifest names, or ``"reference"`` (plain numpy).
         threads: Threads for one inference, None for one per usable processor.
-        self_test: What must hold on the golden frames: ``"decisions"`` (as `edgecnn verify` asks), ``"exact"`` (every
-            integer), or ``"off"``.
+        self_test: ``"on"``: the engine must be EXACT on these frames, or EQUIVALENT where its target says that it
+            cannot be, as `edgecnn verify` asks; ``"exact"`` and ``"decisions"``, older words, mean the same. ``"off"``:
+            whatever it gives is taken.
 
     Raises:
         BundleError: If the bundle is damaged, edited, hostile or of another version.
@@ -185,10 +188,10 @@ def load(
         DataError: If the bundle does not say what its task needs to read the outputs.
         MissingEngineError: If the engine is not installed; the message says how to get it.
         EngineError: If the engine cannot load or run the model.
-        VerificationError: If the engine does not do on the golden frames what it should.
+        VerificationError: If the proof FAILED.
     """
-    if self_test not in STRICTNESS:
-        raise OptionError(f"self_test must be one of {', '.join(STRICTNESS)}, got '{self_test}'.")
+    if self_test not in SELF_TESTS:
+        raise OptionError(f"self_test must be on or off, got '{self_test}'.")
     opened = Bundle.open(bundle)
     try:
         entry = choose_entry(opened.manifest, engine)
@@ -196,7 +199,7 @@ def load(
         try:
             if opened.manifest.health is not None:
                 model.reference = Reference.load(opened.path_of(opened.manifest.health))
-            _self_test(model, opened.golden(), self_test)
+            _warm_up(model, entry, opened.golden(), self_test)
         except BaseException:
             model.close()
             raise
@@ -225,6 +228,11 @@ def reference_entry(manifest: Manifest) -> EngineEntry:
     return EngineEntry(REFERENCE, "any", (manifest.graph,))
 
 
+def limits_for(entry: EngineEntry, engine: engines.Engine) -> Limits | None:
+    """Return what suffices for an engine: None where every integer must be equal, as on every CPU."""
+    return None if engine.exact else entry.equivalent
+
+
 def load_entry(bundle: Bundle, entry: EngineEntry, threads: int | None = None) -> engines.Engine:
     """Load one artefact of a bundle with its engine; see `edgecnn.runtime.engines.load`."""
     manifest = bundle.manifest
@@ -240,27 +248,22 @@ def run_frames(engine: engines.Engine, frames: Image) -> list[Array]:
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
-def _self_test(model: Model, golden: Golden, strictness: str) -> None:
-    """Run the first golden frames; the engine is warm afterwards.
+def _warm_up(model: Model, entry: EngineEntry, golden: Golden, self_test: str) -> None:
+    """Run the first golden frames and, unless ``self_test`` is off, compare.
 
     Raises:
-        VerificationError: If too many decisions are not the expected ones, or integers if they must be exact.
+        VerificationError: If the proof FAILED.
     """
     frames = golden.frames[:SELF_TEST_FRAMES]
     # Outputs without a batch axis (detectors have them) take several rows a frame.
     expected = [output[: len(output) // len(golden.frames) * len(frames)] for output in golden.outputs]
     got = run_frames(model._engine, frames)
-    if strictness == "off":
+    if not SELF_TESTS[self_test]:
         return
-    found = agreement(model.manifest, expected, got, Acceptance())
-    if not found.passed:
-        raise _failed(model, f"agrees with the golden outputs in {found.share:.1%} ({found.kind})")
-    same = all(np.array_equal(left, right) for left, right in zip(expected, got, strict=True))
-    if strictness == "exact" and not same:
-        raise _failed(model, "does not repeat the golden outputs bit by bit")
-
-
-def _failed(model: Model, what: str) -> VerificationError:
-    return VerificationError(
-        f"the self-test failed: {model.engine_name} {what}. See: edgecnn verify {model._bundle.folder}"
-    )
+    found = compare(model.manifest, expected, got, limits_for(entry, model._engine))
+    if found.status == FAILED:
+        raise VerificationError(
+            f"the proof FAILED: {entry.name} on this processor ({processor.here()}): {found.reason}. "
+            f"See: edgecnn verify {model._bundle.folder}"
+        )
+    model.proof = found.status

@@ -41,6 +41,11 @@ class Processor:
         """Whether it is an x86 processor that lacks them, or may lack them: products of wide pairs then saturate."""
         return self.is_x86 and not self.vnni
 
+    def __str__(self) -> str:
+        if not self.is_x86 or not self.flags:
+            return self.machine
+        return f"{self.machine}, {', '.join(self.vnni) or 'no VNNI'}"
+
 
 def read(cpu_info: str, machine: str) -> Processor:
     """Read what Linux says in ``/proc/cpuinfo``, given as text."""

@@ -1,8 +1,7 @@
-"""The proof in a bundle, repeated on the machine at hand.
+"""The proof in a bundle, repeated on the machine at hand. The words are those of `edgecnn.proof`.
 
-Three rules, because one least significant bit per operator cannot be avoided between engines and adds up:
-(a) scales and zero points are the same in every artefact; (b) every operator alone, from equal inputs, is within one
-LSB of the reference engine; (c) end to end, the distribution of differences is reported and the decisions agree.
+Three rules: (a) scales and zero points are the same in every artefact; (b) every operator alone, from equal inputs,
+gives what the reference engine gives; (c) end to end, so does every engine, on every golden frame and output.
 
 Reading grids from files (a) and lowering single operators (b) is the desk's work: both come in as callables.
 """
@@ -10,11 +9,13 @@ Reading grids from files (a) and lowering single operators (b) is the desk's wor
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,21 @@ import numpy as np
 
 from edgecnn.errors import EdgecnnError, MissingEngineError
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
-from edgecnn.manifest import EngineEntry
+from edgecnn.manifest import EngineEntry, Manifest
 from edgecnn.ops import op_file
-from edgecnn.runtime import engines
+from edgecnn.proof import EQUIVALENT, EXACT, FAILED, SKIPPED, worst
+from edgecnn.runtime import engines, processor
 from edgecnn.runtime.bundle import Bundle, Golden
-from edgecnn.runtime.compare import Acceptance, Agreement, Differences, agreement, check_contract, differences
+from edgecnn.runtime.compare import Differences, Judgement, check_contract, compare, differences
 from edgecnn.runtime.engines import reference
-from edgecnn.runtime.model import REFERENCE, choose_entry, load_entry, reference_entry
+from edgecnn.runtime.model import REFERENCE, choose_entry, limits_for, load_entry, reference_entry
 from edgecnn.tensor import QuantParams
 
 GridReader = Callable[[str, Path], Mapping[str, QuantParams]]
 RunSingle = Callable[[str, IntegerGraph, Sequence[Array]], Array]
+Opener = Callable[[], AbstractContextManager[engines.Engine]]
 
-PASS, FAIL, SKIPPED = "pass", "fail", "skipped"
+ELEVEN_BITS = "XNNPACK weights the pixels of a bilinear Resize with 11 bits."
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,10 @@ class EngineReport:
     Attributes:
         engine: The engine's name.
         target: The target that its artefact was lowered for.
-        status: ``"pass"``, ``"fail"`` or ``"skipped"`` (not installed).
-        reason: Why it failed or was skipped; empty if it passed.
+        status: A word of the proof, or ``"skipped"`` (not installed).
+        reason: Why it is not exact; empty if it is.
         outputs: Differences per output, over all golden frames.
-        agreement: Decisions.
+        judgements: What each output means, then the verdict where the task gives one.
         milliseconds: Median time of one inference, the first left out where there are more.
     """
 
@@ -56,7 +59,7 @@ class EngineReport:
     status: str
     reason: str = ""
     outputs: tuple[Differences, ...] = ()
-    agreement: Agreement | None = None
+    judgements: tuple[Judgement, ...] = ()
     milliseconds: float | None = None
 
 
@@ -66,7 +69,7 @@ class GridReport:
 
     Attributes:
         file: The artefact.
-        status: ``"pass"``, ``"fail"`` or ``"skipped"`` (nothing here can read it).
+        status: ``"exact"``, ``"failed"`` or ``"skipped"`` (nothing here can read it).
         reason: What differs, or why nothing was read.
         checked: Number of grids compared.
     """
@@ -85,10 +88,11 @@ class OpReport:
         engine: The engine's name.
         node: The node's name in the integer graph.
         op: Its operator.
-        status: ``"pass"``, ``"fail"`` or ``"skipped"`` (the engine is not installed).
+        status: A word of the proof (``"equivalent"``: one step off, see `inexact`), or ``"skipped"`` (the
+            engine is not installed).
         max_lsb: Largest difference, None if it did not run.
         off: Share of elements that differ.
-        reason: Why it did not run.
+        reason: Why it did not run, or cannot be exact.
     """
 
     engine: str
@@ -108,118 +112,105 @@ class Verification:
         engines: End to end, one entry per engine.
         grids: One entry per artefact.
         ops: One entry per engine and operator; empty if they were not asked for.
+        processor: What all this holds for.
     """
 
     engines: tuple[EngineReport, ...]
     grids: tuple[GridReport, ...] = ()
     ops: tuple[OpReport, ...] = ()
+    processor: str = field(default_factory=lambda: str(processor.here()))
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing failed."""
-        statuses = [item.status for item in self.engines]
-        statuses += [item.status for item in self.grids] + [item.status for item in self.ops]
-        return FAIL not in statuses
+    def status(self) -> str:
+        """The worst word of all engines; ``"failed"`` too if the grids of an artefact or a single operator failed."""
+        parts = [item.status for item in self.grids] + [item.status for item in self.ops]
+        return worst([*(item.status for item in self.engines), *(word for word in parts if word == FAILED)])
 
     def first_diverging(self) -> dict[str, OpReport]:
         """Return, per engine, the first operator in order of execution that failed."""
         found: dict[str, OpReport] = {}
         for report in self.ops:
-            if report.status == FAIL:
+            if report.status == FAILED:
                 found.setdefault(report.engine, report)
         return found
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         first = {engine: dataclasses.asdict(report) for engine, report in self.first_diverging().items()}
-        return {"passed": self.passed, **dataclasses.asdict(self), "first_diverging_op": first}
+        return {"status": self.status, **dataclasses.asdict(self), "first_diverging_op": first}
 
 
 def entries_to_check(bundle: Bundle, engine: str | None) -> list[EngineEntry]:
-    """Return the artefacts to run: that of ``engine``, or all and the reference engine.
+    """Return the artefacts to run: that of ``engine``, or all; and the reference engine.
 
     Raises:
         OptionError: If the bundle has nothing for ``engine``.
     """
-    if engine is not None:
-        return [choose_entry(bundle.manifest, engine)]
-    return [*bundle.engines, reference_entry(bundle.manifest)]
+    wanted = bundle.engines if engine is None else [choose_entry(bundle.manifest, engine)]
+    return list(dict.fromkeys([*wanted, reference_entry(bundle.manifest)]))
 
 
-def verify_engines(
-    bundle: Bundle, engine: str | None = None, threads: int | None = None, acceptance: Acceptance | None = None
-) -> Iterator[EngineReport]:
-    """Run the golden frames through every engine that is installed, rule (c).
+def verify_engines(bundle: Bundle, engine: str | None = None, threads: int | None = None) -> Iterator[EngineReport]:
+    """Run the golden frames through every engine that is installed, rule (c), and through the reference engine.
 
     Args:
         bundle: Opened, so its digests were compared.
-        engine: Only this one; then it must be installed.
+        engine: Only this one beside the reference; then it must be installed.
         threads: Threads for one inference.
-        acceptance: What passes.
 
     Raises:
         OptionError: If the bundle has nothing for ``engine``.
         MissingEngineError: If ``engine`` is not installed, or if no engine but the reference is: then nothing about
             this machine was proven.
     """
-    golden, limits = bundle.golden(), acceptance or Acceptance()
-    reports = []
-    for entry in entries_to_check(bundle, engine):
-        try:
-            report = check_engine(bundle, entry, golden, limits, threads)
-        except MissingEngineError as error:
+    golden, absent = bundle.golden(), list[str]()
+    entries = entries_to_check(bundle, engine)
+    for entry in entries:
+        report = prove(bundle.manifest, entry, golden, functools.partial(load_entry, bundle, entry, threads))
+        if report.status == SKIPPED:
+            absent.append(report.reason)
             if engine is not None:
-                raise
-            report = EngineReport(entry.name, entry.target, SKIPPED, str(error))
-        reports.append(report)
+                raise MissingEngineError(report.reason)
         yield report
-    ran = [item for item in reports if item.status != SKIPPED and item.engine != REFERENCE]
-    if engine is None and not ran:
-        raise MissingEngineError(f"no engine of this bundle is installed, so nothing was proven: {reports[0].reason}")
+    if absent and len(absent) == len(entries) - 1:
+        raise MissingEngineError(f"no engine of this bundle is installed, so nothing was proven: {absent[0]}")
 
 
-def check_engine(
-    bundle: Bundle, entry: EngineEntry, golden: Golden, acceptance: Acceptance, threads: int | None = None
-) -> EngineReport:
-    """Run the golden frames through one engine and compare.
+def prove(manifest: Manifest, entry: EngineEntry, golden: Golden, opened: Opener) -> EngineReport:
+    """Run the golden frames through one engine and say which word of the proof it gets.
 
-    Raises:
-        MissingEngineError: If it is not installed. That it fails in another way is in the report.
+    Args:
+        manifest: The bundle's contract.
+        entry: The artefact.
+        golden: Frames, and the outputs expected for them.
+        opened: Loads the artefact with its engine. That it cannot, or fails later, is in the report.
     """
+    report = functools.partial(EngineReport, entry.name, entry.target)
     try:
-        with load_entry(bundle, entry, threads) as engine:
-            got, milliseconds = _timed_run(bundle, engine, golden)
-    except MissingEngineError:
-        raise
+        with opened() as engine:
+            got, milliseconds = _timed_run(manifest, engine, golden)
+            found = compare(manifest, golden.outputs, got, limits_for(entry, engine))
+    except MissingEngineError as error:
+        return report(SKIPPED, str(error))
     except EdgecnnError as error:
-        return EngineReport(entry.name, entry.target, FAIL, str(error))
-    names = [output.tensor.name for output in bundle.manifest.outputs]
-    found = tuple(differences(*item) for item in zip(names, golden.outputs, got, strict=True))
-    agreed = agreement(bundle.manifest, golden.outputs, got, acceptance)
-    reason = _complaint(entry, found, agreed)
-    return EngineReport(entry.name, entry.target, FAIL if reason else PASS, reason, found, agreed, milliseconds)
+        return report(FAILED, str(error))
+    reason = found.reason
+    if entry.name == REFERENCE and found.status == FAILED:
+        reason = f"the integer graph does not give the golden outputs, one of them was changed: {reason}"
+    return report(found.status, reason, found.outputs, found.judgements, milliseconds)
 
 
-def _timed_run(bundle: Bundle, engine: engines.Engine, golden: Golden) -> tuple[list[Array], float]:
+def _timed_run(manifest: Manifest, engine: engines.Engine, golden: Golden) -> tuple[list[Array], float]:
     """Run all golden frames; return the outputs and the median time in ms."""
     rows, times = [], []
     for index in range(len(golden.frames)):
         begun = time.perf_counter()
         row = engine.run([golden.frames[index : index + 1]])
         times.append(1e3 * (time.perf_counter() - begun))
-        check_contract(bundle.manifest, row)
+        check_contract(manifest, row)
         rows.append(row)
     stacked: list[Array] = [np.concatenate(column) for column in zip(*rows, strict=True)]
     return stacked, statistics.median(times[1:] or times)
-
-
-def _complaint(entry: EngineEntry, found: Sequence[Differences], agreed: Agreement) -> str:
-    """Say what is wrong, empty if nothing is."""
-    if entry.name == REFERENCE and any(item.max_lsb for item in found):
-        return "the reference engine itself does not repeat the golden outputs bit by bit"
-    if not agreed.passed:
-        return f"only {agreed.share:.1%} agree ({agreed.kind})"
-    return ""
 
 
 def verify_grids(bundle: Bundle, read_grids: GridReader, entries: Sequence[EngineEntry]) -> list[GridReport]:
@@ -242,7 +233,7 @@ def _check_grids(engine: str, path: Path, name: str, graph: IntegerGraph, read_g
     except ImportError as error:
         return GridReport(name, SKIPPED, f"not checked: needs edgecnn[export] ({error})")
     except (EdgecnnError, ValueError, LookupError) as error:
-        return GridReport(name, FAIL, f"its grids cannot be read: {error}")
+        return GridReport(name, FAILED, f"its grids cannot be read: {error}")
 
 
 def compare_grids(file: str, graph: IntegerGraph, grids: Mapping[str, QuantParams]) -> GridReport:
@@ -264,10 +255,10 @@ def compare_grids(file: str, graph: IntegerGraph, grids: Mapping[str, QuantParam
     if wrong:
         name = wrong[0]
         reason = f"{len(wrong)} grid(s) differ, first '{name}': expected {wanted[name]}, got {grids[name]}"
-        return GridReport(file, FAIL, reason, len(shared))
+        return GridReport(file, FAILED, reason, len(shared))
     if lost:
-        return GridReport(file, FAIL, f"{len(lost)} activation(s) have no grid, first '{lost[0]}'", len(shared))
-    return GridReport(file, PASS, "", len(shared))
+        return GridReport(file, FAILED, f"{len(lost)} activation(s) have no grid, first '{lost[0]}'", len(shared))
+    return GridReport(file, EXACT, "", len(shared))
 
 
 def _same_grid(got: QuantParams, wanted: QuantParams, is_constant: bool) -> bool:
@@ -281,13 +272,7 @@ def _op_module(node: IntegerNode) -> str:
     return f"edgecnn.ops.{op_file(node.op)}"
 
 
-def verify_ops(
-    graph: IntegerGraph,
-    frame: Array,
-    names: Sequence[str],
-    run_single: RunSingle,
-    acceptance: Acceptance | None = None,
-) -> Iterator[OpReport]:
+def verify_ops(graph: IntegerGraph, frame: Array, names: Sequence[str], run_single: RunSingle) -> Iterator[OpReport]:
     """Run every operator alone on every engine, fed with the reference engine's values, rule (b).
 
     Args:
@@ -295,12 +280,11 @@ def verify_ops(
         frame: Its input: uint8 (1, H, W, C).
         names: Names of the engines.
         run_single: ``run_single(engine name, graph of one node, its inputs) -> output``: lowers and runs it.
-        acceptance: What passes.
 
     Yields:
         One report per operator and engine, operators in order of execution.
     """
-    limits, values = acceptance or Acceptance(), reference.run_graph(graph, [frame])
+    values = reference.run_graph(graph, [frame])
     absent: set[str] = set()
     for node in graph.nodes:
         single = graph.single(node)
@@ -314,17 +298,22 @@ def verify_ops(
                 absent.add(engine)
                 yield OpReport(engine, node.name, node.op, SKIPPED, reason=str(error))
             except EdgecnnError as error:
-                yield OpReport(engine, node.name, node.op, FAIL, reason=str(error))
+                yield OpReport(engine, node.name, node.op, FAILED, reason=str(error))
             else:
-                yield _op_report(engine, single, values[node.output], got, limits)
+                yield _op_report(engine, node, values[node.output], got)
 
 
-def _op_report(engine: str, single: IntegerGraph, expected: Array, got: Array, limits: Acceptance) -> OpReport:
-    node = single.nodes[0]
+def inexact(engine: str, node: IntegerNode) -> str:
+    """Say why an engine cannot give an operator exactly, only within one step; empty for all that must be exact."""
+    is_bilinear = node.op == "Resize" and node.text("mode") != "nearest"
+    return ELEVEN_BITS if engine == "litert" and is_bilinear else ""
+
+
+def _op_report(engine: str, node: IntegerNode, expected: Array, got: Array) -> OpReport:
     if got.shape != expected.shape:
         reason = f"expected shape {expected.shape}, got {got.shape}"
-        return OpReport(engine, node.name, node.op, FAIL, reason=reason)
+        return OpReport(engine, node.name, node.op, FAILED, reason=reason)
     found = differences(node.output, expected, got)
-    limit = limits.op_lsb if single.spec(node.output).quant is not None else 0
-    status = PASS if found.max_lsb <= limit else FAIL
-    return OpReport(engine, node.name, node.op, status, found.max_lsb, 1.0 - found.equal)
+    reason = inexact(engine, node) if found.max_lsb == 1 else ""
+    status = EQUIVALENT if reason else FAILED if found.max_lsb else EXACT
+    return OpReport(engine, node.name, node.op, status, found.max_lsb, 1.0 - found.equal, reason)

@@ -15,7 +15,11 @@ import torch
 from onnx import helper
 
 from edgecnn.cli import app
+from edgecnn.errors import EngineError
+from edgecnn.manifest import Manifest
+from edgecnn.runtime import processor
 from edgecnn.runtime.bundle import Bundle
+from edgecnn.runtime.engines import Engine
 from tests.composer import onnx_files
 from tests.end_to_end import stripes
 
@@ -342,7 +346,7 @@ def test_pictures_of_one_value_give_a_grid_all_the_same(
     scales = [layer["scale"] for layer in document["layers"]]
     assert all(np.isfinite(scales))
     assert min(scales) > 0
-    assert [engine["passed"] for engine in document["engines"]] == [True, True]
+    assert [engine["status"] for engine in document["engines"]] == ["exact", "exact"]
 
 
 def test_a_dead_channel_gives_no_zero_scale(export: Export, tmp_path: Path) -> None:
@@ -377,24 +381,63 @@ def test_weights_that_overflow(export: Export, tmp_path: Path) -> None:
 # What comes out
 
 
-def test_a_proof_that_fails_is_exit_code_1(
+@pytest.fixture
+def off_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ONNX Runtime move one integer of every picture by one."""
+    from edgecnn.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    run = OnnxRuntimeEngine.run
+
+    def wrong(engine: OnnxRuntimeEngine, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        outputs = run(engine, arrays)
+        outputs[0][0, 2] ^= 1
+        return outputs
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", wrong)
+
+
+@pytest.mark.usefixtures("off_by_one")
+def test_one_integer_off_by_one_is_exit_code_1(
+    model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = ["export", str(model), "-t", "rpi", "--recipe", "fast", "--calibrate", str(photos)]
+    assert app.main([*line, "-o", str(tmp_path / "bundle")]) == 1
+    printed = capfd.readouterr()
+    assert "FAILED: output 'logits' differs in " in printed.out
+    assert "error: the proof FAILED. " in printed.err
+    assert "bundle was written to look into it, do not deploy it. onnxruntime: output 'logits'" in printed.err
+    report = json.loads((tmp_path / "bundle" / "report.json").read_text())
+    assert [(item["status"], item["max_lsb"]) for item in report["engines"]] == [("failed", 1)]
+    assert report["processor"] == str(processor.here())
+    assert "FAILED on onnxruntime" in (tmp_path / "bundle" / "report.html").read_text()
+
+
+def test_an_engine_that_cannot_load_its_file_fails_the_proof(
     model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgecnn.composer import stages
 
-    run = stages.run_frames
+    opened = stages.open_artefact
 
-    def wrong_on_engines(engine: object, frames: np.ndarray) -> list[np.ndarray]:
-        outputs = run(engine, frames)
-        return outputs if type(engine).__name__ == "ReferenceEngine" else [255 - output for output in outputs]
+    def refuse(manifest: Manifest, engine: str, path: Path) -> Engine:
+        if engine == "openvino":
+            raise EngineError("model.xml: OpenVINO cannot load it.")
+        return opened(manifest, engine, path)
 
-    monkeypatch.setattr(stages, "run_frames", wrong_on_engines)
-    line = ["export", str(model), "-t", "rpi", "--recipe", "fast", "--calibrate", str(photos), "--json"]
-    assert app.main([*line, "-o", str(tmp_path / "bundle")]) == 1
+    monkeypatch.setattr(stages, "open_artefact", refuse)
+    line = ["export", str(model), "-t", "rpi", "-t", "intel", "--recipe", "fast", "--calibrate", str(photos)]
+    line += ["--eval", str(photos), "-o", str(tmp_path / "bundle"), "--json"]
+    assert app.main(line) == 1
     printed = capfd.readouterr()
-    assert json.loads(printed.out)["engines"][0]["passed"] is False
-    assert "onnxruntime does not decide as the reference does" in printed.err
-    assert "edgecnn verify" in printed.err
+    document = json.loads(printed.out)
+    assert [(item["engine"], item["status"]) for item in document["engines"]] == [
+        ("onnxruntime", "exact"),
+        ("openvino", "failed"),
+    ]
+    assert (document["engines"][1]["max_lsb"], document["engines"][1]["outputs"]) == (None, [])
+    assert [item["engine"] for item in document["accuracy"]["per_engine"]] == ["onnxruntime"]
+    assert "the proof FAILED. " in printed.err
+    assert "openvino: model.xml: OpenVINO cannot load it." in printed.err
 
 
 # An accuracy budget

@@ -64,7 +64,7 @@ def test_scores_are_a_classification(make: Build, tmp_path: Path) -> None:
     report, manifest = make(onnx_files.write(tmp_path / "net.onnx"), ALL)
     (output,) = manifest.outputs
     assert (manifest.task, output.layout, output.meaning) == ("classify", "NC", "logits")
-    assert [engine["passed"] for engine in report["engines"]] == [True] * 3
+    assert [engine["status"] for engine in report["engines"]] == ["exact"] * 3
 
 
 def test_a_softmax_gives_probabilities(make: Build, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_map_of_scores_is_a_segmentation_and_leaves_as_nhwc(make: Build, tmp_p
     report, manifest = make(path, ALL)
     (output,) = manifest.outputs
     assert (manifest.task, output.layout, output.tensor.shape) == ("segment", "NHWC", (1, 16, 16, 4))
-    assert [engine["decisions"] for engine in report["engines"]] == [1.0] * 3
+    assert [engine["judgements"][0]["by"] for engine in report["engines"]] == ["mask"] * 3
 
 
 def test_indices_stay_integers(make: Build, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_two_outputs_decide_nothing(make: Build, tmp_path: Path) -> None:
     assert manifest.task == "raw"
     assert [output.tensor.name for output in manifest.outputs] == [spec.tensor.name for spec in manifest.outputs]
     assert [output.tensor.shape for output in manifest.outputs] == [(1, 4), (1, 16, 16, 4)]
-    assert [engine["passed"] for engine in report["engines"]] == [True] * 3
+    assert [engine["status"] for engine in report["engines"]] == ["exact"] * 3
 
 
 # INT8 beside float
@@ -191,7 +191,7 @@ def test_a_model_that_does_not_start_with_a_convolution_gets_a_reported_fall_bac
     report, _ = make(tmp_path / "net.onnx", ALL, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
     assert report["frame"]["fallback"]
     assert report["frame"]["exact"] is True
-    assert [engine["passed"] for engine in report["engines"]] == [True] * 3
+    assert [engine["status"] for engine in report["engines"]] == ["exact"] * 3
 
 
 def test_a_mean_on_the_grid_folds_exactly_and_any_other_says_what_it_costs(make: Build, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from edgecnn.report.document import EngineProof, LayerRow, Report
 from edgecnn.runtime.evaluation.decisions import MODEL, decisions
 from edgecnn.runtime.evaluation.section import DecisionsSection, PictureRow
@@ -25,16 +27,39 @@ def layer(name: str, macs: int = 1000, low: float | None = -1.0, high: float | N
     }
 
 
-def proof(engine: str = "onnxruntime", passed: bool = True) -> EngineProof:
+def proof(engine: str = "onnxruntime", status: Literal["exact", "equivalent", "failed"] = "exact") -> EngineProof:
+    """Return the proof of an engine: one output that is equal, and one that differs unless the engine is exact."""
+    same = status == "exact"
     return {
         "engine": engine,
         "version": "1.2.3",
-        "equal": 0.9,
-        "max_lsb": 2,
-        "histogram": {"0": 900, "1": 90, "2": 10, ">2": 0},
-        "sqnr_db": 31.25,
-        "decisions": 1.0,
-        "passed": passed,
+        "status": status,
+        "reason": "" if same else "output 'map' differs in 100 of 1000 integers, by up to 2",
+        "max_lsb": 0 if same else 2,
+        "outputs": [
+            {"name": "best", "equal": 1.0, "max_lsb": 0, "histogram": [10, 0, 0, 0], "sqnr_db": None},
+            {
+                "name": "map",
+                "equal": 1.0 if same else 0.9,
+                "max_lsb": 0 if same else 2,
+                "histogram": [1000, 0, 0, 0] if same else [900, 90, 10, 0],
+                "sqnr_db": None if same else 31.25,
+            },
+        ],
+        "judgements": [{"of": "best", "by": "top-1", "value": 1.0}, {"of": "map", "by": "mask", "value": 1.0}],
+    }
+
+
+def not_run(engine: str = "openvino") -> EngineProof:
+    """Return the proof of an engine that could not load its file."""
+    return {
+        "engine": engine,
+        "version": "1.2.3",
+        "status": "failed",
+        "reason": "cannot load it",
+        "max_lsb": None,
+        "outputs": [],
+        "judgements": [],
     }
 
 
@@ -144,6 +169,7 @@ def full() -> Report:
         },
         "decisions": evaluated(),
         "engines": [proof()],
+        "processor": "x86_64, avx_vnni",
         "artefacts": [{"file": "model.onnx", "engine": "onnxruntime", "target": "rpi", "bytes": 4_812_345}],
         "notes": ["calibrated on daylight only"],
     }

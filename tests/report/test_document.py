@@ -48,8 +48,11 @@ def edited(*path: str | int, value: object) -> Any:
             edited("accuracy", "agreement", "low", value=float("nan")),
             "'accuracy.agreement.low' must be a finite number",
         ),
-        (edited("engines", 0, "passed", value="yes"), "'engines[0].passed' must be true or false"),
-        (edited("engines", 0, "histogram", value={"0": "all"}), "'engines[0].histogram.0' must be a finite number"),
+        (edited("engines", 0, "status", value="pass"), "'engines[0].status' must be exact or equivalent or failed"),
+        (
+            edited("engines", 0, "outputs", 1, "histogram", value=["all"]),
+            "'engines[0].outputs[1].histogram[0]' must be an integer",
+        ),
         (edited("layers", 1, "shape", value=[1, "8"]), "'layers[1].shape[1]' must be an integer"),
         (edited("layers", value={}), "'layers' must be a list"),
         (edited("notes", value=[None]), "'notes[0]' must be text"),

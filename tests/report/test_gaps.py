@@ -43,14 +43,22 @@ def test_an_engine_that_did_not_run_is_named() -> None:
 
 def test_a_failed_proof_comes_first() -> None:
     report = full()
-    report["engines"].append(proof("openvino", passed=False))
+    report["engines"].append(proof("openvino", "failed"))
     report["calibration"]["skipped"] = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     report["folds"]["unfolded"] = [{"batch_norm": "bn2", "reason": "another reader"}]
     found = remarks(report)
 
     assert [remark.kind for remark in found] == ["failure", "warning", "warning"]
-    assert found[0].text == "openvino does not hold the proof: up to 2 LSB off."
+    assert found[0].text == "The proof FAILED on openvino: output 'map' differs in 100 of 1000 integers, by up to 2."
     assert "4 calibration picture(s) could not be used: a.jpg, b.jpg, c.jpg, ..." in found[1].text
+
+
+def test_what_is_not_exact_is_said() -> None:
+    report = full()
+    report["engines"].append(proof("litert", "equivalent") | {"reason": "It rounds otherwise."})
+    (found,) = remarks(report)
+
+    assert (found.kind, found.text) == ("warning", "litert is EQUIVALENT, not EXACT: It rounds otherwise.")
 
 
 def test_missing_numbers_are_named_one_by_one() -> None:

@@ -11,7 +11,7 @@ from edgecnn.report import charts
 from edgecnn.report.document import EdgeTpuRow, Report
 from edgecnn.report.html import count, decibels, percent, real, render, size
 from edgecnn.report.mistakes import MistakePicture
-from tests.report.documents import full, layer, proof
+from tests.report.documents import full, layer, not_run, proof
 
 HOSTILE = "<script>alert('x')</script>\"'&"
 
@@ -56,7 +56,7 @@ def test_the_numbers_stand_on_the_page() -> None:
 
     for expected in (
         "tiles",
-        "proven on 1 engine",
+        "EXACT on 1 engine (x86_64, avx_vnni)",
         "98.50 %",
         "96.77 % to 99.31 %",
         "float: 79.25 %",
@@ -105,7 +105,8 @@ def test_every_text_is_escaped() -> None:
     }
     report["frame"]["fallback"] = HOSTILE
     report["calibration"] |= {"recipe": HOSTILE, "observer": HOSTILE, "skipped": [HOSTILE], "digest": HOSTILE}
-    report["engines"] = [proof(HOSTILE, passed=False) | {"version": HOSTILE}]
+    report["engines"] = [proof(HOSTILE, "failed") | {"version": HOSTILE, "reason": HOSTILE}, not_run(HOSTILE)]
+    report["processor"] = HOSTILE
     report["accuracy"]["per_engine"] = [{"engine": HOSTILE, "agreement": None, "sqnr_db": None, "top1": None}]
     report["artefacts"] = [{"file": HOSTILE, "engine": HOSTILE, "target": HOSTILE, "bytes": 7}]
     report["edge_tpu"] = [{"node": HOSTILE, "op": HOSTILE, "maps": False, "reason": HOSTILE, "suggestion": HOSTILE}]
@@ -134,7 +135,7 @@ def test_every_text_is_escaped() -> None:
 KNOWN_ATTRIBUTES = {
     *("lang", "charset", "name", "content", "http-equiv", "class", "style", "title", "role", "aria-label", "open"),
     *("viewbox", "preserveaspectratio", "x", "y", "x1", "x2", "y1", "y2", "width", "height", "cx", "cy", "r", "points"),
-    *("src", "alt"),
+    *("src", "alt", "colspan"),
 }
 
 
@@ -154,11 +155,30 @@ def test_any_section_may_be_absent(section: str) -> None:
     assert words(report)
 
 
-def test_a_failed_proof_is_in_the_badge() -> None:
+def test_the_badge_says_the_worst_word_and_where() -> None:
     report = full()
-    report["engines"].append(proof("openvino", passed=False))
+    report["engines"].append(proof("litert", "equivalent"))
+    assert "EQUIVALENT on 2 engines (x86_64, avx_vnni)" in words(report)
 
-    assert "proof failed" in words(report)
+    report["engines"] += [proof("onnx", "failed"), not_run("openvino")]
+    text = words(report)
+    assert "FAILED on onnx, openvino (x86_64, avx_vnni)" in text
+    assert "openvino 1.2.3FAILEDdid not run cannot load it" in text
+
+
+def test_the_badge_counts_engines_that_did_not_run() -> None:
+    report = full()
+    report["artefacts"].append({"file": "model.xml", "engine": "openvino", "target": "intel", "bytes": 7})
+    assert "EXACT on 1 of 2 engines (x86_64, avx_vnni)" in words(report)
+
+
+def test_every_output_of_every_engine_is_shown() -> None:
+    report = full()
+    report["engines"].append(proof("litert", "failed"))
+    text = words(report)
+    assert "onnxruntime 1.2.3EXACTbest" in text
+    assert "litert 1.2.3FAILEDbest" in text
+    assert "1.000% 90.00 %2 LSB31.2 dB" in text
 
 
 def test_edge_tpu_nodes_with_one_reason_are_told_together() -> None:
@@ -214,7 +234,7 @@ def test_ranges_are_inside_the_drawing_and_zero_is_marked() -> None:
 
 
 def test_distances_fill_the_bar() -> None:
-    parts = charts.distances(proof())
+    parts = charts.distances(proof("litert", "failed")["outputs"][1])
 
     assert [(part.step, part.width) for part in parts] == [(0, 90), (1, 9), (2, 1)]
     assert parts[-1].x + parts[-1].width == pytest.approx(100)

@@ -7,18 +7,32 @@ import pytest
 
 from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest, OutputContract
-from edgecnn.runtime.compare import Acceptance, Agreement, agreement, check_contract, differences, mean_iou
+from edgecnn.proof import EQUIVALENT, EXACT, FAILED, Limits
+from edgecnn.runtime.compare import (
+    Judgement,
+    check_contract,
+    compare,
+    differences,
+    judgements,
+    least_iou,
+    mean_iou,
+)
 from edgecnn.tensor import QuantParams, TensorSpec
 
-LIMITS = Acceptance(tie_lsb=2)
+LIMITS = Limits("rounds otherwise.", decisions=1.0, overlap=0.9, steps=1)
 GRID = QuantParams.per_tensor(0.1, 100)
 
 
+def contract(
+    name: str, shape: tuple[int, ...], layout: str, meaning: str = "raw", dtype: str = "uint8"
+) -> OutputContract:
+    return OutputContract(TensorSpec(name, shape, dtype, GRID if dtype == "uint8" else None), layout, meaning)
+
+
 def with_output(
-    manifest: Manifest, shape: tuple[int, ...], layout: str, meaning: str, dtype: str = "uint8"
+    manifest: Manifest, task: str, shape: tuple[int, ...], layout: str, meaning: str = "raw", dtype: str = "uint8"
 ) -> Manifest:
-    spec = TensorSpec("out", shape, dtype, GRID if dtype == "uint8" else None)
-    return replace(manifest, task="raw", outputs=(OutputContract(spec, layout, meaning),))
+    return replace(manifest, task=task, outputs=(contract("out", shape, layout, meaning, dtype),))
 
 
 def u8(values: object) -> np.ndarray:
@@ -28,6 +42,7 @@ def u8(values: object) -> np.ndarray:
 def test_differences_do_not_wrap_around() -> None:
     found = differences("x", u8([0, 10, 20, 255]), u8([255, 10, 21, 253]))
     assert (found.equal, found.max_lsb, found.histogram) == (0.25, 255, (1, 1, 1, 1))
+    assert str(found) == "output 'x' differs in 3 of 4 integers, by up to 255"
 
 
 def test_sqnr() -> None:
@@ -37,101 +52,121 @@ def test_sqnr() -> None:
     assert differences("x", u8([5, 5]), u8([6, 5])).sqnr_db is None
 
 
-def test_top_1_with_ties(manifest: Manifest) -> None:
-    expected = u8([[9, 50, 3, 0], [9, 50, 49, 0], [9, 50, 40, 0]])
-    got = u8([[9, 51, 3, 0], [9, 48, 49, 0], [9, 48, 49, 0]])
-    found = agreement(manifest, [expected], [got], LIMITS)
-    assert (found.kind, found.passed) == ("top-1", False)
-    assert found.share == pytest.approx(2 / 3)
-    assert found.exact == pytest.approx(1 / 3)
+@pytest.mark.parametrize("limits", [None, LIMITS])
+def test_every_integer_equal_is_exact(manifest: Manifest, limits: Limits | None) -> None:
+    found = compare(manifest, [u8([[9, 50, 3, 0]])], [u8([[9, 50, 3, 0]])], limits)
+    assert (found.status, found.reason) == (EXACT, "")
+    assert found.judgements == (Judgement("logits", "top-1", 1.0),)
 
 
-def test_one_of_eight_frames_may_differ(manifest: Manifest) -> None:
-    expected = np.tile(u8([90, 50, 3, 0]), (8, 1))
-    got = expected.copy()
-    got[0] = [50, 90, 3, 0]
-    assert agreement(manifest, [expected], [got], Acceptance()).passed
-    got[1] = [50, 90, 3, 0]
-    assert not agreement(manifest, [expected], [got], Acceptance()).passed
+def test_one_integer_off_by_one_is_exact_nowhere(manifest: Manifest) -> None:
+    expected, got = u8([[9, 50, 3, 0]] * 8), u8([[9, 50, 3, 0]] * 7 + [[9, 51, 3, 0]])
+    found = compare(manifest, [expected], [got], None)
+    assert (found.status, found.reason) == (FAILED, "output 'logits' differs in 1 of 32 integers, by up to 1")
+    found = compare(manifest, [expected], [got], LIMITS)
+    assert (found.status, found.reason) == (EQUIVALENT, "rounds otherwise.")
 
 
-def test_the_verdict_decides_where_there_is_one(manifest: Manifest) -> None:
-    inspection = replace(manifest, task="defect", thresholds={"scratch": 0.5})
-    expected = u8([[100, 180, 100, 100], [180, 100, 100, 100]])
-    found = agreement(inspection, [expected], [expected[::-1]], LIMITS)
-    assert (found.kind, found.share, found.passed) == ("verdict", 0.0, False)
-    assert agreement(inspection, [expected], [expected - np.uint8(1)], LIMITS).share == 1.0
+def test_one_frame_of_eight_with_another_class_fails(manifest: Manifest) -> None:
+    expected, got = u8([[9, 50, 49, 0]] * 8), u8([[9, 50, 49, 0]] * 7 + [[9, 49, 50, 0]])
+    found = compare(manifest, [expected], [got], LIMITS)
+    assert (found.status, found.reason) == (FAILED, "'logits': top-1 87.5%, the limit is 1")
+    assert compare(manifest, [expected], [got], replace(LIMITS, decisions=0.875)).status == EQUIVALENT
 
 
-def test_an_inspection_with_a_map_must_agree_about_pixels_too(manifest: Manifest) -> None:
+def test_every_output_is_judged_and_not_the_first_alone(manifest: Manifest) -> None:
+    """As of a face detector, whose scores agree and whose boxes do not."""
+    outputs = (contract("scores", (1, 6, 2), "NAC"), contract("boxes", (1, 6, 4), "NAC"))
+    detector = replace(manifest, task="raw", outputs=outputs)
+    expected = [u8(np.arange(12).reshape(1, 6, 2)), u8(np.arange(24).reshape(1, 6, 4))]
+    got = [expected[0], expected[1].copy()]
+    got[1][0, 3, 2] += 2
+    assert judgements(detector, expected, got) == (Judgement("scores", "steps", 0), Judgement("boxes", "steps", 2))
+    found = compare(detector, expected, got, LIMITS)
+    assert (found.status, found.reason) == (FAILED, "'boxes': 2 step(s), the limit is 1")
+    found = compare(detector, expected, got, None)
+    assert (found.status, found.reason) == (FAILED, "output 'boxes' differs in 1 of 24 integers, by up to 2")
+    assert compare(detector, expected, [got[0] + u8(1), expected[1]], LIMITS).status == EQUIVALENT
+
+
+def test_scores_that_decide_nothing_are_compared_in_steps(manifest: Manifest) -> None:
+    for layout, shape in (("NC", (1, 4)), ("NHWC", (1, 2, 2, 4))):
+        two_heads = replace(manifest, task="raw", outputs=(contract("a", shape, layout, "logits"),))
+        expected = u8(np.full(shape, 90))
+        assert judgements(two_heads, [expected], [expected + u8(3)]) == (Judgement("a", "steps", 3),)
+
+
+def test_an_inspection_is_judged_by_map_vector_and_verdict(manifest: Manifest) -> None:
     inspection = replace(
-        with_output(manifest, (1, 4, 4, 1), "NHWC", "logits"),
-        task="anomaly",
-        thresholds={"scratch": 0.5},
-        decoding={"pixel_threshold": 0.9},
+        manifest,
+        task="defect",
+        outputs=(contract("map", (1, 4, 4, 1), "NHWC", "logits"), contract("kinds", (1, 4), "NC", "logits")),
+        thresholds={},
+        decoding={"threshold": 0.5, "pixel_threshold": 0.9},
     )
-    expected = np.full((2, 4, 4, 1), 130, np.uint8)  # logit 3, and that of 0.9 is 2.2
-    expected[:, 2:] = 110
-    assert agreement(inspection, [expected], [expected], LIMITS) == Agreement("verdict", 1.0, 1.0, 1.0, True)
-    few = expected.copy()
+    cells = np.full((2, 4, 4, 1), 130, np.uint8)  # logit 3, and that of 0.9 is 2.2
+    cells[:, 2:] = 110
+    kinds = u8([[90, 130, 90, 90], [130, 60, 60, 60]])
+    assert [str(item) for item in judgements(inspection, [cells, kinds], [cells, kinds])] == [
+        "IoU 1.000",
+        "top-1 100.0%",
+        "verdict 100.0%",
+    ]
+    few = cells.copy()
     few[:, 0] = 110
-    found = agreement(inspection, [expected], [few], LIMITS)
-    assert (found.kind, found.share, found.passed) == ("mask", 0.75, False)
-    found = agreement(inspection, [expected], [expected - np.uint8(100)], LIMITS)
-    assert (found.kind, found.share, found.passed) == ("verdict", 0.0, False)
+    found = compare(inspection, [cells, kinds], [few, kinds], LIMITS)
+    assert (found.status, found.reason) == (FAILED, "'map': IoU 0.500, the limit is 0.9")
+    other = u8([[90, 130, 90, 90], [130, 60, 250, 60]])
+    found = compare(inspection, [cells, kinds], [cells, other], LIMITS)
+    assert found.reason == "'kinds': top-1 50.0%, the limit is 1; 'verdict': verdict 50.0%, the limit is 1"
 
 
-def test_masks(manifest: Manifest) -> None:
-    contract = with_output(manifest, (1, 1, 4, 2), "NHWC", "logits")
+def test_another_kind_of_defect_is_another_verdict(manifest: Manifest) -> None:
+    inspection = replace(manifest, task="defect", thresholds={"scratch": 0.5, "dent": 0.5})
+    expected, got = u8([[90, 200, 90, 90]]), u8([[90, 90, 200, 90]])
+    assert judgements(inspection, [expected], [got])[-1] == Judgement("verdict", "verdict", 0.0)
+
+
+def test_masks_are_judged_by_their_worst_class(manifest: Manifest) -> None:
+    maps = with_output(manifest, "segment", (1, 1, 4, 2), "NHWC", "logits")
     expected = u8([[[[9, 90], [9, 90], [90, 9], [90, 9]]]])
     got = u8([[[[9, 90], [90, 9], [90, 9], [90, 9]]]])
-    found = agreement(contract, [expected], [got], LIMITS)
-    assert (found.kind, found.share, found.exact, found.passed) == ("mask", 0.75, 0.75, False)
-    assert found.iou == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert judgements(maps, [expected], [got]) == (Judgement("out", "mask", 0.5),)
 
 
 @pytest.mark.parametrize(("meaning", "limit"), [("logits", 100), ("probabilities", 105)])
 def test_binary_masks_are_cut_at_zero_or_one_half(manifest: Manifest, meaning: str, limit: int) -> None:
-    contract = with_output(manifest, (1, 1, 4, 1), "NHWC", meaning)
+    maps = with_output(manifest, "segment", (1, 1, 4, 1), "NHWC", meaning)
     expected = u8([[[[limit - 9], [limit + 9], [limit], [limit + 9]]]])
-    got = u8([[[[limit], [limit + 1], [limit + 1], [limit - 1]]]])
-    found = agreement(contract, [expected], [got], LIMITS)
-    assert (found.kind, found.share, found.exact) == ("mask", 0.75, 0.5)
+    got = u8([[[[limit], [limit + 1], [limit + 1], [limit + 1]]]])
+    assert judgements(maps, [expected], [got])[0].value == 0.5  # of the pixels below; 2/3 of those above
 
 
-def test_indices_must_be_equal(manifest: Manifest) -> None:
-    contract = with_output(manifest, (1, 4), "NX", "raw", "int64")
-    found = agreement(contract, [np.asarray([[1, 2, 3, 4]])], [np.asarray([[1, 2, 3, 5]])], LIMITS)
-    assert (found.kind, found.share) == ("index", 0.75)
+def test_lane_markings_are_cut_at_the_threshold_of_the_bundle(manifest: Manifest) -> None:
+    # At a probability of 0.75 the logit is 1.1: 111 on this grid.
+    lanes = with_output(manifest, "lane", (1, 1, 2, 4), "NHWC", "logits")
+    lanes = replace(lanes, decoding={"mark_threshold": 0.75})
+    expected = u8([[[[100, 100, 105, 120], [90, 100, 109, 130]]]])
+    assert judgements(lanes, [expected], [expected - np.uint8(1)])[0].value == 1.0
+    assert judgements(lanes, [expected], [expected + np.uint8(6)])[0].value == 0.5  # two marks of four
 
 
-def test_what_decides_nothing_must_be_close(manifest: Manifest) -> None:
-    contract = with_output(manifest, (1, 100), "NX", "raw")
-    expected = np.full((1, 100), 50, np.uint8)
-    got = expected.copy()
-    got[0, 0] = 99
-    got[0, 1:50] = 54
-    found = agreement(contract, [expected], [got], LIMITS)
-    assert (found.kind, found.share, found.exact, found.passed) == ("tolerance", 0.99, 0.5, True)
-    got[0, 1] = 55
-    assert not agreement(contract, [expected], [got], LIMITS).passed
+def test_indices_are_compared_as_they_are(manifest: Manifest) -> None:
+    one = with_output(manifest, "raw", (1, 1), "NX", dtype="int64")
+    pair = np.asarray([[1], [2]]), np.asarray([[1], [300]])
+    assert judgements(one, [pair[0]], [pair[1]]) == (Judgement("out", "index", 0.5),)
+    many = with_output(manifest, "segment", (1, 1, 4), "NHW", dtype="int64")
+    pair = np.asarray([[[1, 1, 2, 2]]]), np.asarray([[[1, 1, 2, 3]]])
+    assert judgements(many, [pair[0]], [pair[1]]) == (Judgement("out", "mask", 0.0),)
 
 
-def test_mean_iou_leaves_out_classes_that_were_not_expected() -> None:
-    assert mean_iou(u8([1, 1, 2, 2]), u8([1, 1, 2, 3])) == 0.75
+def test_overlap() -> None:
+    assert mean_iou(u8([1, 1, 2, 2]), u8([1, 1, 2, 3])) == 0.75  # of the classes expected
+    assert least_iou(u8([1, 1, 2, 2]), u8([1, 1, 2, 3])) == 0.0  # of the classes in either
+    assert least_iou(u8([0, 0]), u8([0, 0])) == 1.0
 
 
 def test_a_wrong_contract(manifest: Manifest) -> None:
     check_contract(manifest, [np.zeros((1, 4), np.uint8)])
     with pytest.raises(BundleError, match=r"returned .*\(1, 5\).*the manifest says .*\(1, 4\)"):
         check_contract(manifest, [np.zeros((1, 5), np.uint8)])
-
-
-def test_lane_markings_are_cut_at_the_threshold_of_the_bundle(manifest: Manifest) -> None:
-    contract = replace(with_output(manifest, (1, 1, 2, 4), "NHWC", "logits"), task="lane")
-    # At a probability of 0.75 the logit is 1.1: 111 on this grid.
-    contract = replace(contract, decoding={"mark_threshold": 0.75})
-    expected = u8([[[[100, 100, 105, 120], [90, 100, 109, 130]]]])
-    assert agreement(contract, [expected], [expected - np.uint8(1)], LIMITS).exact == 1.0
-    found = agreement(contract, [expected], [expected + np.uint8(6)], LIMITS)
-    assert (found.kind, found.share, found.exact) == ("mask", 0.875, 0.75)

@@ -57,14 +57,32 @@ def test_an_inspection_has_a_verdict(make_bundle: MakeBundle, golden: Golden) ->
         assert 0 < result.score < 0.5
 
 
-def test_golden_outputs_that_are_not_repeated_stop_the_load(
-    make_bundle: MakeBundle, golden: Golden, tmp_path: Path
-) -> None:
-    wrong = Golden(golden.frames, (np.ascontiguousarray(golden.outputs[0][:, ::-1]),))
-    write_npz(tmp_path / "golden.npz", wrong.arrays())
-    path = make_bundle(golden__npz=tmp_path / "golden.npz")
-    with pytest.raises(VerificationError, match=r"agrees with the golden outputs in 0.0% \(top-1\)"):
-        edgecnn.load(path)
+def off_by_one(golden: Golden, folder: Path) -> Path:
+    """Write golden frames of which one expected integer is one too large."""
+    outputs = golden.outputs[0].copy()
+    outputs[2, 1] += 1
+    write_npz(folder / "golden.npz", Golden(golden.frames, (outputs,)).arrays())
+    return folder / "golden.npz"
+
+
+def test_the_self_test_is_as_strict_as_verify(make_bundle: MakeBundle, golden: Golden, tmp_path: Path) -> None:
+    path = make_bundle(golden__npz=off_by_one(golden, tmp_path))
+    said = (
+        r"the proof FAILED: onnxruntime on this processor \(.*\): "
+        r"output 'logits' differs in 1 of 24 integers, by up to 1\. See: edgecnn verify .*/tiny"
+    )
+    for strict in ({}, {"self_test": "on"}, {"self_test": "exact"}, {"self_test": "decisions"}):
+        with pytest.raises(VerificationError, match=said):
+            edgecnn.load(path, **strict)
+    with edgecnn.load(path, self_test="off") as model:
+        assert model.proof == "skipped"
+    with pytest.raises(OptionError, match="self_test must be on or off, got 'maybe'"):
+        edgecnn.load(path, self_test="maybe")
+
+
+def test_a_model_says_what_was_proven_of_it(make_bundle: MakeBundle) -> None:
+    with edgecnn.load(make_bundle()) as model:
+        assert model.proof == "exact"
 
 
 def test_what_cannot_be_loaded(make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_what_people_see(defect_bundle: Path, photos: Path, capsys: pytest.Captu
         (("--source", "{photos}", "--parts", "gap"), 2, "a picture of the empty place go together"),
         (("--source", "{photos}", "--clear", "0.9"), 2, "got clear 0.9, fill 0.8"),
         (("--source", "{photos}", "--shortest", "0"), 2, "release and shortest must be at least 1"),
-        (("--source", "{photos}", "--self-test", "maybe"), 2, "self_test must be one of"),
+        (("--source", "{photos}", "--self-test", "maybe"), 2, "self_test must be on or off"),
         (("--source", "{photos}", "--sink", "jsonl:x?evry=turn"), 2, "Did you mean 'every'"),
         (("--source", "rtsp://${EDGECNN_NO_SUCH}@cam/1"), 2, "EDGECNN_NO_SUCH is not set"),
     ],

@@ -76,7 +76,7 @@ def test_where_nothing_saturates_the_graph_is_not_even_read() -> None:
 def test_engines_that_can_run_it_exactly_do(make_older: MakeOlder, engine: str) -> None:
     """On whatever processor this runs: told that it saturates, ONNX Runtime keeps products exact."""
     bundle = make_older(engine if engine != "reference" else "onnxruntime")
-    with edgecnn.load(bundle, engine=engine, self_test="exact") as model:
+    with edgecnn.load(bundle, engine=engine) as model:
         assert model.engine_name == engine
 
 

@@ -45,6 +45,11 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         """Specs of the outputs, in the order in which `run` returns them."""
         ...
 
+    @property
+    def exact(self) -> bool:
+        """Whether it must give the integers of the reference engine; False for accelerators that round otherwise."""
+        ...
+
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Execute the model once.
 
@@ -98,9 +103,10 @@ class EngineModule(Protocol):
 class EngineBase(Closing):
     """The parts of an engine that are the same everywhere: specs, the context manager, a `close` that does nothing."""
 
-    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], exact: bool = True) -> None:
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
+        self._exact = exact
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -111,6 +117,11 @@ class EngineBase(Closing):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the outputs, in the order in which `run` returns them."""
         return self._outputs
+
+    @property
+    def exact(self) -> bool:
+        """Whether it must give the integers of the reference engine."""
+        return self._exact
 
     def close(self) -> None:
         """Give everything back. A second call does nothing."""

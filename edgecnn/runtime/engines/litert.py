@@ -43,15 +43,21 @@ class LiteRTEngine(EngineBase):
         path: The model file, for messages.
         inputs: Specs, in the file's order.
         outputs: Specs, in the file's order.
+        exact: See `edgecnn.runtime.engines.Engine.exact`.
 
     Raises:
         EngineError: If the file takes or returns something else.
     """
 
     def __init__(
-        self, interpreter: Any, path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+        self,
+        interpreter: Any,
+        path: Path,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        exact: bool = True,
     ) -> None:
-        super().__init__(inputs, outputs)
+        super().__init__(inputs, outputs, exact)
         self._interpreter = interpreter
         self._inputs_at = _match(path, "input", inputs, interpreter.get_input_details())
         self._outputs_at = _match(path, "output", outputs, interpreter.get_output_details())
@@ -113,7 +119,7 @@ def load(
         raise _numpy_too_new(package.__name__, error) from error
     except (RuntimeError, ValueError) as error:
         raise EngineError(f"{path.name}: {NAME} cannot load it: {error}") from error
-    return LiteRTEngine(interpreter, path, inputs, outputs)
+    return LiteRTEngine(interpreter, path, inputs, outputs, exact=delegates is None)
 
 
 def _import_package() -> Any:

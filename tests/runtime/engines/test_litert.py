@@ -38,7 +38,22 @@ def test_int8_models_speak_uint8(model: Path, graph: IntegerGraph, golden: Golde
         rows = [engine.run([golden.frames[index : index + 1]])[0] for index in range(len(golden.frames))]
     got = np.concatenate(rows)
     assert got.dtype == np.uint8
-    assert np.abs(got.astype(int) - golden.outputs[0].astype(int)).max() <= 1
+    assert np.array_equal(got, golden.outputs[0])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_only_a_model_compiled_for_the_edge_tpu_need_not_be_exact(
+    model: Path, graph: IntegerGraph, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    real = importlib.import_module("ai_edge_litert.interpreter")
+    package = ModuleType("package")
+    package.load_delegate = lambda library: library
+    package.Interpreter = lambda experimental_delegates, **given: real.Interpreter(**given)
+    monkeypatch.setattr(litert, "_import_package", lambda: package)
+    if compiled:
+        model.write_bytes(model.read_bytes() + b"edgetpu-custom-op")
+    with engines.load("litert", model, [graph.spec("frame")], [graph.spec("logits")], threads=1) as engine:
+        assert engine.exact is not compiled
 
 
 @pytest.mark.data

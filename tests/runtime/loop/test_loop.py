@@ -249,7 +249,7 @@ def test_a_closed_model_says_so(defect_bundle: Path) -> None:
 
 
 def test_real_engine_and_real_bundle(defect_bundle: Path) -> None:
-    with load(defect_bundle, self_test="exact") as loaded:
+    with load(defect_bundle) as loaded:
         pictures = frames(5)
         seen = list(loaded.watch(ScriptedSource(pictures, live=False)))
         alone = [loaded(frame.image) for frame in pictures]
