@@ -76,7 +76,7 @@ def decides(
     Args:
         expects: What is known of the model.
         graph: The integer graph.
-        meanings: What each output's values can be taken for; see `edgecnn.composer.meaning`.
+        meanings: What each output's values can be taken for; see `edgecnn.passes.reach`.
     """
     outputs = tuple(_output(graph.spec(name), meanings[name]) for name in graph.outputs)
     return expects.task or _task(outputs), outputs

@@ -69,7 +69,7 @@ class Work:
         passes: What the passes did.
         folding_difference: Largest relative difference of the float outputs before and after the passes.
         entry: The pass that made the frame the input.
-        meanings: What each output's values can be taken for, by its name; see `edgecnn.composer.meaning`.
+        meanings: What each output's values can be taken for, by its name; see `edgecnn.passes.reach`.
         notes: What the user should know.
     """
 

@@ -23,7 +23,6 @@ from edgecnn.composer.golden import drawn
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
-from edgecnn.composer.meaning import meanings
 from edgecnn.composer.picture_notes import picture_notes
 from edgecnn.composer.reading_back import read_back
 from edgecnn.composer.request import Progress, Request, Rung, Work
@@ -43,6 +42,7 @@ from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.frame_input import FrameInput
 from edgecnn.passes.frame_output import FrameOutput
 from edgecnn.passes.pipeline import normalise
+from edgecnn.passes.reach import meanings
 from edgecnn.profile import load_target
 from edgecnn.proof import SKIPPED
 from edgecnn.quant.pipeline import draft
@@ -288,7 +288,9 @@ def _prove(
     work: Work, manifest: Manifest, files: Mapping[str, list[Path]], golden: Mapping[str, Array], progress: Progress
 ) -> list[EngineProof]:
     """Run the golden frames through every engine that is installed; one that cannot run them has failed the proof."""
-    expected = Golden(np.stack(work.golden), tuple(golden[f"out_{index}"] for index in range(len(manifest.outputs))))
+    expected = Golden(
+        golden["frames"].astype(np.uint8), tuple(golden[f"out_{index}"] for index in range(len(manifest.outputs)))
+    )
     proofs = []
     for engine, paths in files.items():
         progress(f"proving on {engine}", 1)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from edgecnn.passes.rewrite import SOURCE_KEY, Array, array, constant, insert, operand, shape_of, sources
+from edgecnn.passes.split_outputs import SplitOutputs
 from edgecnn.passes.transposes import permutation
 
 TO_NHWC = (0, 2, 3, 1)
@@ -52,15 +53,18 @@ class FrameOutput(ir.passes.InPlacePass):
         O3. Indices have no grid to be moved on: in front of an ArgMax that keeps its axis, the Transpose moves its
             input, and the axis moves along.
         O4. A number alone, of rank 0, becomes a vector of shape (1,): tensors of a bundle have a batch axis.
+        O5. Before all of that, an output in which scores are joined to boxes is cut (`SplitOutputs`).
 
     Requires: the normal form.
     """
 
     def __init__(self) -> None:
         self._moved: tuple[bool, ...] = ()
+        self._cutting = SplitOutputs()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Apply O1 to O4 to all outputs."""
+        """Apply O1 to O5 to all outputs."""
+        was_cut = self._cutting(model).modified
         graph, nhwc = model.graph, _nhwc_values(model.graph)
         ranks = [len(shape_of(output)) for output in graph.outputs]
         self._moved = tuple(rank == 4 and value not in nhwc for rank, value in zip(ranks, graph.outputs, strict=True))
@@ -70,18 +74,18 @@ class FrameOutput(ir.passes.InPlacePass):
             elif ranks[index] == 0:
                 _append(graph, index, "Reshape", (1,), [_shape(graph, index)])
         common.NameFixPass()(model)  # a node of the model may bear the name that is given to a new one
-        return ir.passes.PassResult(model, any(self._moved) or 0 in ranks)
+        return ir.passes.PassResult(model, was_cut or any(self._moved) or 0 in ranks)
 
     def leave(self, outputs: Sequence[Array]) -> list[Array]:
         """Bring the outputs of the model before the pass into the layouts that they have behind it.
 
         Args:
-            outputs: One array per output, (1, C, H, W) where the pass has moved it.
+            outputs: One array per output, (1, C, H, W) where the pass has moved it, whole where it has cut it.
 
         Raises:
             ValueError: If there are not as many as the pass has seen.
         """
-        pairs = zip(outputs, self._moved, strict=True)
+        pairs = zip(self._cutting.leave(outputs), self._moved, strict=True)
         return [np.atleast_1d(array.transpose(TO_NHWC) if moved else array) for array, moved in pairs]
 
     def behind(self, model: FloatRun) -> FloatRun:

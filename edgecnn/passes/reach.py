@@ -17,6 +17,7 @@ import onnx_ir as ir
 from edgecnn.passes.clips import clamp_bounds
 from edgecnn.passes.rewrite import array, operand
 
+PROBABILITIES = "probabilities"
 ROUNDING = 1e-3
 """How far constants such as 1/3 may leave a sum of probabilities above 1."""
 
@@ -39,7 +40,7 @@ class Reach:
     def meaning(self) -> str:
         """``"probabilities"`` within 0..1, ``"raw"`` for such on another scale (0..255), else ``"logits"``."""
         if self.low >= -ROUNDING and self.high <= 1 + ROUNDING:
-            return "probabilities"
+            return PROBABILITIES
         scaled = self.squashed and self.low >= -ROUNDING and self.high < math.inf
         return "raw" if scaled else "logits"
 
@@ -61,17 +62,23 @@ MOVES = (
 """What only moves, chooses or averages values; pools do not count their padding, and a Resize is nearest or linear."""
 
 
-def meanings(model: ir.Model) -> dict[str, str]:
-    """Return what each output's values can be taken for, by its name.
+def reaches(model: ir.Model) -> dict[ir.Value, Reach]:
+    """Return how far the values of what every node writes can reach.
 
     Args:
         model: A float graph in normal form.
     """
-    reaches: dict[ir.Value, Reach] = {}
+    found: dict[ir.Value, Reach] = {}
     for node in model.graph:
         rule = RULES.get(node.op_type)
-        reaches[node.outputs[0]] = ANYTHING if rule is None else rule(node, _operands(node, reaches))
-    return {str(value.name): reaches.get(value, ANYTHING).meaning for value in model.graph.outputs}
+        found[node.outputs[0]] = ANYTHING if rule is None else rule(node, _operands(node, found))
+    return found
+
+
+def meanings(model: ir.Model) -> dict[str, str]:
+    """Return what each output's values can be taken for, by its name; the model is in normal form."""
+    found = reaches(model)
+    return {str(value.name): found.get(value, ANYTHING).meaning for value in model.graph.outputs}
 
 
 def _operands(node: ir.Node, reaches: Mapping[ir.Value, Reach]) -> list[Reach]:
