@@ -15,7 +15,7 @@ import pytest
 import edgecnn
 from edgecnn.runtime.model import Model
 from edgecnn.vision.results import Verdict
-from tests.end_to_end.loop.watch import MIXED, TRUSTING, Watch, stamped, write_tiny
+from tests.end_to_end.loop.watch import MIXED, TRUSTING, UNHURRIED, Watch, stamped, write_tiny
 from tests.runtime.loop.fakes import ListSink
 
 BELT = "conveyor:?fps=50&size=128x96&defects=0.5"
@@ -87,7 +87,7 @@ def test_a_disk_that_is_full_for_a_while(mixed: Model, tmp_path: Path) -> None:
         f"jsonl:{tmp_path}/log.jsonl?every=turn",
         f"recorder:{tmp_path}/events?before=0.1&after=0.1&max_per_minute=1000",
     ]
-    loop = mixed.watch(BELT, sinks=sinks)
+    loop = mixed.watch(BELT, sinks=sinks, settings=UNHURRIED)
     with Watch(loop) as watch:
         watch.until(lambda: all(sink.delivered > 20 for sink in loop.snapshot().sinks), "first lines")
         with full_disk():

@@ -32,6 +32,8 @@ def started(bundle: Path, place: Path, *more: str) -> subprocess.Popen[str]:
         f"video:{place}/clip.mp4",
     )
     line = ["run", str(bundle), "--source", BELT, "--threads", "1", "--json"]
+    # On a busy machine the first frame may be late, and an event that there is no frame has no picture.
+    line += ["--silence", str(PATIENCE), "--stale", str(PATIENCE)]
     line += [word for sink in sinks for word in ("--sink", sink)]
     command = [sys.executable, "-m", "edgecnn.cli.app", *line, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -10,9 +10,10 @@ import cv2
 import pytest
 
 import edgecnn
+from benchmarks.loop_faults import MOST_WAITING, unaccounted
 from edgecnn.cli import app
 from tests.end_to_end.loop.test_files import assert_whole
-from tests.end_to_end.loop.watch import Watch
+from tests.end_to_end.loop.watch import UNHURRIED, Watch
 from tests.servers.rtsp import RtspServer, byte_stream, require_rtsp
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
@@ -49,15 +50,16 @@ def test_end_to_end(data_dir: Path, tmp_path: Path, name: str) -> None:
         f"jsonl:{tmp_path}/log.jsonl?every=turn",
     ]
     with RtspServer(stream) as server, edgecnn.load(bundle, threads=1) as model:
-        loop = model.watch(server.url, sinks=sinks)
+        loop = model.watch(server.url, sinks=sinks, settings=UNHURRIED)
         with Watch(loop) as watch:
             watch.until(lambda: sum(bool(turn.shape) for turn in watch.turns) >= FRAMES - 20, "the video")
+            # A frame that makes room for a newer one is counted with the next turn.
+            watch.until(lambda: 0 <= unaccounted(loop.snapshot()) <= MOST_WAITING, "an account of every frame")
         figures = loop.snapshot()
 
     seen = [turn for turn in watch.turns if turn.shape]
     assert watch.error is None
     assert {turn.shape for turn in seen} == {(*VIDEOS[name], 3)}
-    assert 0 <= figures.frames - len(seen) - figures.dropped <= 2
     assert (figures.connects, figures.findings.get("unreadable", 0)) == (1, 0)
     assert sum(not turn.trusted for turn in seen) <= 0.1 * len(seen)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
