@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgecnn.composer.decision_range import needed_ranges
 from edgecnn.composer.request import Progress, Rung, Work
 from edgecnn.errors import CalibrationError
 from edgecnn.quant.pipeline import quantise
@@ -23,8 +24,9 @@ def quantise_with(work: Work, recipe: Recipe, progress: Progress) -> Rung:
     calibration = work.calibration
     steps = {"calibrating": calibration.count(recipe.samples)}
     model, frames = work.request.source.model.clone(), calibration.walk(recipe.samples)
+    needed = needed_ranges(work.request.expects, work.meanings)
     try:
-        quantised = quantise(model, frames, recipe, lambda stage: progress(stage, steps.get(stage)))
+        quantised = quantise(model, frames, recipe, lambda stage: progress(stage, steps.get(stage)), needed)
     except CalibrationError as error:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in calibration.skipped[:3])
         raise CalibrationError(f"{error} ({reasons})" if reasons else str(error)) from error

@@ -16,6 +16,7 @@ from edgecnn import exact_sums
 from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
+from edgecnn.composer.decision_range import check_reach
 from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
 from edgecnn.composer.fidelity import fidelity
 from edgecnn.composer.fidelity import warnings as fidelity_warnings
@@ -92,6 +93,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         progress("lowering", 1)
         files = lower(work, graph, scratch)
         manifest = manifest_of(work, rung, files)
+        check_reach(manifest)
         progress("golden frames", 1)
         golden = _golden(work, graph)
         proofs = _prove(work, manifest, files, golden, progress)

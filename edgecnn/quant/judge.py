@@ -34,13 +34,17 @@ class Judge:
         return [np.stack(column) for column in zip(*rows, strict=True)]
 
     def __call__(self, graph: IntegerGraph) -> float:
-        """Return the mean signal-to-quantisation-noise ratio of the outputs that are real values, 0 without any."""
+        """Return the mean of `ratios`, 0 without any."""
+        found = self.ratios(graph)
+        return float(np.mean(found)) if found else 0.0
+
+    def ratios(self, graph: IntegerGraph) -> tuple[float, ...]:
+        """Return the signal-to-quantisation-noise ratio of every output that is real values, in decibels."""
         with artefact.opened("onnxruntime", graph, threads=2) as engine:
             got = self._columns([engine.run([frame[None]]) for frame in self._frames])
         grids = [graph.spec(name).quant for name in graph.outputs]
-        found = [
+        return tuple(
             sqnr_db(wanted, dequantise(integers, grid))
             for wanted, integers, grid in zip(self._wanted, got, grids, strict=True)
             if grid is not None
-        ]
-        return float(np.mean(found)) if found else 0.0
+        )

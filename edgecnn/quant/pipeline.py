@@ -67,6 +67,7 @@ def quantise(
     frames: Iterable[Frame],
     recipe: Recipe,
     progress: Progress = lambda what: None,
+    needed: Mapping[str, Range] | None = None,
 ) -> Quantised:
     """Quantise a float graph in normal form whose input is the frame.
 
@@ -75,6 +76,8 @@ def quantise(
         frames: uint8 (H, W, C) at the model's size; walked through once.
         recipe: What to ask of the quantiser.
         progress: Called with the name of the stage, once a frame or node.
+        needed: What the grid of an output must hold beside all that calibration shows of it, (low, high) in real
+            values by the output's name: where decisions are made.
 
     Raises:
         CalibrationError: If there is no frame, or a tensor is not finite on one.
@@ -96,14 +99,16 @@ def quantise(
     shown, held_out, trained_on = _split(kept.frames)
     quantiser = _Quantiser(model, graph, placement, recipe, shown)
     start, plain = (
-        Start(name, _ranges(name, recipe, of_tensors), recipe.bias_correction)
+        Start(
+            name, _held(placement, of_tensors, _ranges(name, recipe, of_tensors), needed or {}), recipe.bias_correction
+        )
         for name in (recipe.activation_observer, PLAIN)
     )
     if not is_judged:
         integers = quantiser(start.ranges, start.correct, lambda: progress("rounding"))
         return Quantised(integers, statistics, kept.count, start.observer, start.correct, held_out=held_out)
     judge = Judge(model, held_out)
-    chosen = choose(quantiser, start, plain, judge, lambda: progress("choosing"))
+    chosen = choose(quantiser, start, plain, judge.ratios, lambda: progress("choosing"))
     integers = chosen.graph
     stuck = obstacle(integers)
     if recipe.tuning_passes and not stuck:
@@ -128,6 +133,18 @@ def _frame_bytes(model: ir.Model) -> int:
 def _ranges(observer: str, recipe: Recipe, statistics: Mapping[str, Statistics]) -> dict[str, Range]:
     choose_range = plugins.load(OBSERVERS, observer).choose
     return {name: choose_range(item, recipe.percentile) for name, item in statistics.items()}
+
+
+def _held(
+    placement: Placement, statistics: Mapping[str, Statistics], ranges: dict[str, Range], needed: Mapping[str, Range]
+) -> dict[str, Range]:
+    """Return ``ranges`` in which nothing is cut off of the outputs in ``needed``, and what they need is held."""
+    for output, (least, most) in needed.items():
+        for name in placement.own:
+            if placement.group(name) == placement.group(output):
+                seen = statistics[name]
+                ranges[name] = (min(seen.low, least), max(seen.high, most))
+    return ranges
 
 
 def _split(frames: list[Frame]) -> tuple[list[Frame], list[Frame], list[Frame]]:

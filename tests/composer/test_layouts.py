@@ -93,7 +93,7 @@ CASES: dict[str, Case] = {
     ),
     "NHWC, softmax behind": ([TURNED, node("Softmax", "t", "y", axis=3)], MAP, MAP, "NHWC", [0, 1, 2, 3]),
     "NHWC, two joined": (
-        [TURNED, node("Sigmoid", "conv", "p"), node("Transpose", "p", "u", perm=TO_NHWC), JOINED],
+        [TURNED, node("Tanh", "conv", "p"), node("Transpose", "p", "u", perm=TO_NHWC), JOINED],
         (1, *SIZE, 8),
         (1, *SIZE, 8),
         "NHWC",

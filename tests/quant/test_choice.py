@@ -35,8 +35,8 @@ class Table:
         return replace(self.graph, name=str(self.worth(ranges, correct)))
 
 
-def by_name(graph) -> float:
-    return float(graph.name)
+def by_name(graph) -> tuple[float, ...]:
+    return (float(graph.name),)
 
 
 @pytest.mark.parametrize(
