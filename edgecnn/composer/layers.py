@@ -33,7 +33,7 @@ def measure_layers(report: Report, work: Work, rung: Rung, progress: Progress) -
     """
     graph, quantised = rung.quantised.graph, rung.quantised
     report |= {"tensors": tensor_section(graph, activation_fits(graph, quantised.statistics), weight_fits(graph))}
-    frames = work.golden[: affordable_frames(integer_layers(graph))]
+    frames = rung.golden[: affordable_frames(integer_layers(graph))]
     if not frames:
         work.notes.append("Which layers make the noise was not measured: on a model of this size it takes too long.")
         return report

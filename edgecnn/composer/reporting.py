@@ -17,6 +17,7 @@ from edgecnn.manifest import Manifest
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
+from edgecnn.quant.calibrate import Frame
 from edgecnn.report import document, html
 from edgecnn.report.decisions import thumbnails
 from edgecnn.report.document import (
@@ -115,7 +116,7 @@ def report_of(
         "model": _model(work, manifest, layers),
         "targets": [profile.name for profile in work.profiles],
         "folds": _folds(work.passes, work.folding_difference),
-        "frame": _frame(work),
+        "frame": _frame(work, rung.golden),
         "calibration": _calibration(rung),
         "layers": layers.rows(),
         "engines": proofs,
@@ -164,10 +165,10 @@ def _folds(passes: PassReport, difference: float) -> FoldSection:
     }
 
 
-def _frame(work: Work) -> FrameSection:
+def _frame(work: Work, golden: Sequence[Frame]) -> FrameSection:
     """Measure what folding the normalisation costs, on golden frames: only the border can differ."""
     after, found = FloatModel(work.request.source.model), work.entry.report
-    inputs = [(work.entry.feed(frame), {"frame": frame[None]}) for frame in work.golden]
+    inputs = [(work.entry.feed(frame), {"frame": frame[None]}) for frame in golden]
     effect = largest_difference((work.original(before), after(now)) for before, now in inputs)
     fallback = found.reason if found.fallback else None
     return {"zero_point": found.zero_point, "exact": found.exact, "border_effect": effect, "fallback": fallback}

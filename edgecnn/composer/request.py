@@ -85,11 +85,6 @@ class Work:
     meanings: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def golden(self) -> list[Frame]:
-        """Calibration frames at the model's size that are unlike each other; see `edgecnn.composer.golden`."""
-        return self.calibration.golden.frames
-
 
 @dataclass(frozen=True)
 class Rung:
@@ -102,6 +97,7 @@ class Rung:
         digest: SHA-256 of the calibration frames that it read.
         skipped: The calibration frames that could not be used.
         health: What the calibration frames look like, None where no frame was read.
+        golden: Calibration frames that are unlike each other, at the model's size; see `edgecnn.composer.golden`.
     """
 
     recipe: Recipe
@@ -110,6 +106,7 @@ class Rung:
     digest: str
     skipped: tuple[Skipped, ...]
     health: Reference | None
+    golden: tuple[Frame, ...]
 
     @property
     def tuned_in_vain(self) -> bool:

@@ -95,7 +95,7 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         manifest = manifest_of(work, rung, files)
         check_reach(manifest)
         progress("golden frames", 1)
-        golden = _golden(work, graph)
+        golden = _golden(rung)
         proofs = _prove(work, manifest, files, golden, progress)
         progress("comparing with float", 1)
         found = fidelity(work, manifest, graph, rung.quantised.held_out)
@@ -120,7 +120,7 @@ def _oddities(work: Work, rung: Rung) -> list[str]:
     """Return what is odd about the calibration pictures and about single layers."""
     quantised = rung.quantised
     pictures = picture_notes(list(work.calibration.sights.items()))
-    return pictures + tensor_notes(quantised.graph, rung.model, work.golden, list(quantised.statistics))
+    return pictures + tensor_notes(quantised.graph, rung.model, rung.golden, list(quantised.statistics))
 
 
 def _begin(request: Request, progress: Progress) -> tuple[Work, list[Labelled], list[Labelled]]:
@@ -279,10 +279,10 @@ def _static_shape(value: ir.Value) -> tuple[int, ...]:
     return tuple(int(size) for size in value.shape.numpy())
 
 
-def _golden(work: Work, graph: IntegerGraph) -> dict[str, Array]:
+def _golden(rung: Rung) -> dict[str, Array]:
     """Let the reference engine say what the golden frames give."""
-    frames = np.stack([*work.golden, *drawn(work.golden[0].shape)])
-    outputs = run_frames(ReferenceEngine(graph), frames)
+    frames = np.stack([*rung.golden, *drawn(rung.golden[0].shape)])
+    outputs = run_frames(ReferenceEngine(rung.quantised.graph), frames)
     return {"frames": frames} | {f"out_{index}": output for index, output in enumerate(outputs)}
 
 

@@ -73,8 +73,10 @@ class SplitOutputs(ir.passes.InPlacePass):
         Raises:
             ValueError: If there are not as many as the pass has seen.
         """
-        pieces = [np.split(array, cut.offsets, cut.axis) for array, cut in zip(outputs, self._cuts, strict=True)]
-        return list(itertools.chain.from_iterable(pieces))
+        left: list[Array] = []
+        for array, cut in zip(outputs, self._cuts, strict=True):
+            left += np.split(array, cut.offsets, cut.axis) if cut.offsets else [array]
+        return left
 
 
 def _concat_behind(output: ir.Value) -> tuple[list[ir.Node], ir.Node | None]:

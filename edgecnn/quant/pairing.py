@@ -103,7 +103,8 @@ class Lines:
         unit = np.maximum(largest, TINY)[:, None] * (exact_sums.PAIR / exact_sums.TOP)
         taps = int(np.prod(weight.shape[2:]))
         lines = (matrix / unit).astype(np.float32).reshape(len(matrix), -1, taps).transpose(1, 0, 2)
-        price = largest**2 / max(float(np.square(largest).sum()), TINY)
+        share = largest / max(float(largest.max()), TINY)  # squares of weights may leave float32
+        price = share**2 / max(float(np.square(share).sum()), TINY)
         return cls(lines.reshape(len(lines), -1), np.arange(len(matrix)).repeat(taps), price)
 
     @classmethod

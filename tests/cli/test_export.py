@@ -260,7 +260,7 @@ def test_one_picture_is_enough_and_is_remarked_on(export: Export, model: Path, p
     assert code == 0
     assert "calibrated on 1 image(s): ranges are uncertain; give at least 32" in notes
     with Bundle.open(tmp_path / "out" / "bundle") as bundle:
-        assert bundle.golden().frames.shape == (1, 16, 16, 3)
+        assert bundle.golden().frames.shape == (1 + 4, 16, 16, 3)
 
 
 TAKEN_FOR_GRANTED = "no --mean and --std were given"
@@ -324,7 +324,8 @@ def test_a_five_channel_model_takes_five_channel_frames(export: Export, tmp_path
     assert export(path, "--target", "rpi", "--target", "coral", calibrate=tmp_path / "frames.npz")[0] == 0
     with Bundle.open(tmp_path / "out" / "bundle") as bundle:
         assert (bundle.manifest.input.color, bundle.manifest.input.channels) == ("channels", 5)
-        assert np.array_equal(bundle.golden().frames, frames)
+        golden = {frame.tobytes() for frame in bundle.golden().frames}
+        assert golden > {frame.tobytes() for frame in frames}
     refused_line = [str(path), "--target", "rpi", "--calibrate", str(tmp_path / "frames.npz"), "--overwrite"]
     assert app.main(["export", *refused_line, "--mean", "1,2,3", "-o", str(tmp_path / "out" / "bundle")]) == 2
 
