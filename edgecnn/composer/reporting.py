@@ -18,6 +18,7 @@ from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.pipeline import Report as PassReport
 from edgecnn.profile import TargetProfile
 from edgecnn.quant.calibrate import Frame
+from edgecnn.quant.pair_cost import pair_cost
 from edgecnn.report import document, html
 from edgecnn.report.decisions import thumbnails
 from edgecnn.report.document import (
@@ -175,7 +176,8 @@ def _frame(work: Work, golden: Sequence[Frame]) -> FrameSection:
 
 
 def _calibration(rung: Rung) -> CalibrationSection:
-    return {
+    pairs = pair_cost(rung.model, rung.recipe.weight_range)
+    found: CalibrationSection = {
         "recipe": rung.recipe.name,
         "observer": rung.quantised.observer,
         "biases_corrected": rung.quantised.corrected,
@@ -184,6 +186,9 @@ def _calibration(rung: Rung) -> CalibrationSection:
         "skipped": [f"{item.name}: {item.reason}" for item in rung.skipped],
         "digest": rung.digest,
     }
+    if pairs is not None:
+        found["pairs"] = list(pairs)
+    return found
 
 
 def _artefacts(profile: TargetProfile, paths: Sequence[Path]) -> list[document.Artefact]:

@@ -82,13 +82,15 @@ class FrameSection(TypedDict):
 class CalibrationSection(TypedDict):
     """What the grids were chosen on; ``skipped`` names pictures that could not be used.
 
-    ``tuned`` says whether weights and biases were fine-tuned after that.
+    ``tuned`` says whether weights and biases were fine-tuned after that. ``pairs`` is the signal-to-noise ratio of the
+    weights in dB with the limit on their pairs, and without it; see `edgecnn.quant.pair_cost`.
     """
 
     recipe: str
     observer: str
     biases_corrected: bool
     tuned: NotRequired[bool]
+    pairs: NotRequired[list[float]]
     images: int
     skipped: list[str]
     digest: str
