@@ -13,12 +13,12 @@ the integer weights of every Conv, ConvTranspose and Gemm:
       kernel width, input), in which ONNX Runtime, and OpenVINO where there are groups, run through them.
 
    A depthwise Conv, with one input and one output a group, has none. The limit belongs to the pair: of two weights, one
-   may have all 8 bits. These are all the pairs there are: ``tests/test_pairs_of_engines.py`` asks the engines, one
-   output channel for every two weights of a layer.
+   may have all 8 bits. These are all the pairs there are: ``tests/runtime/engines/test_pairs.py`` asks the
+   engines, with one output channel for every two weights of a layer.
 2. ``255 * sum(|w|) + |bias|`` stays below ``2**31``, so that no order of additions wraps around.
 
-Where a processor accumulates in 32 bits from the start (ARM, VNNI, XNNPACK everywhere), rule 1 changes nothing but the
-last bit of a few weights.
+Where 32 bits accumulate from the start (ARM, VNNI, XNNPACK everywhere), rule 1 is not needed. It holds there as well, so
+that one artefact serves all; what it costs is in the report, and in ``docs/accuracy.md``.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _neighbours(places: Indices) -> Indices:
 def least_scales(weight: Doubles, partners: Indices) -> Doubles:
     """Return the least scale of each row on which rounding to nearest keeps rule 1, 0 for a row of zeros.
 
-    Rounding moves the sum of a pair by one at most, so a real sum below `PAIR` + 1 - 1 is enough.
+    Rounding moves the sum of a pair by less than one step, or by one at a tie: real sums up to `PAIR` are enough.
 
     Args:
         weight: Real weights (channels, K).
