@@ -17,8 +17,8 @@ the integer weights of every Conv, ConvTranspose and Gemm:
    engines, with one output channel for every two weights of a layer.
 2. ``255 * sum(|w|) + |bias|`` stays below ``2**31``, so that no order of additions wraps around.
 
-Where 32 bits accumulate from the start (ARM, VNNI, XNNPACK everywhere), rule 1 is not needed. It holds there as well, so
-that one artefact serves all; what it costs is in the report, and in ``docs/accuracy.md``.
+Where 32 bits accumulate from the start (ARM, VNNI, XNNPACK everywhere), rule 1 is not needed. It holds there as well,
+so that one artefact serves all; what it costs is in the report, and in ``docs/accuracy.md``.
 """
 
 from __future__ import annotations

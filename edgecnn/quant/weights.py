@@ -17,6 +17,11 @@ SHARES = np.linspace(1.0, 0.5, 26)
 # The accumulator's bias must fit int32 with room for the products; XNNPACK refuses requantisation factors below 2**-32.
 BIAS_LIMIT = 2.0**30
 SMALLEST_FACTOR = 2.0**-24
+CLEAR_FACTOR = 2.0**-14
+"""Results are multiples of the requantisation factor, half of which keeps them from every rounding middle (rule 1 of
+`edgecnn.quant.portable`). Below this, float32's error of some 2e-5 on 8-bit results decides: engines round apart."""
+COARSEST = 32
+"""Steps that the largest weight of a row keeps whatever `CLEAR_FACTOR` asks for."""
 
 
 def channels_first(weight: Floats, layout: Rows) -> Doubles:
@@ -58,7 +63,8 @@ def weight_grid(
     """Make the weights' grid, with a floor under every scale.
 
     The floor keeps the accumulator inside int32 (rule 2 of `edgecnn.exact_sums`) and the requantisation factor
-    ``s_in * s_w / s_out`` representable, so that a dead channel (scale 0) gives its bias and no NaN.
+    ``s_in * s_w / s_out`` representable, so that a dead channel (scale 0) gives its bias and no NaN. And it keeps
+    roundings out of doubt, where that leaves `COARSEST` steps to the weights.
 
     Args:
         scales: Wanted scales (channels,).
@@ -74,7 +80,8 @@ def weight_grid(
     room = exact_sums.LARGEST_SUM - 1.0 - exact_sums.LARGEST_INPUT * rows.shape[1] / 2
     sums = exact_sums.LARGEST_INPUT * np.abs(rows).sum(axis=1) + offset
     floor = np.maximum(offset / BIAS_LIMIT, SMALLEST_FACTOR * s_out / s_in)
-    floor = np.maximum(floor, sums / max(room, 1.0))
+    clear = np.minimum(CLEAR_FACTOR * s_out / s_in, np.abs(rows).max(axis=1) / COARSEST)
+    floor = np.maximum.reduce([floor, sums / max(room, 1.0), clear])
     alive = np.where(scales > 0, scales, s_out / s_in)
     return QuantParams.per_channel(np.maximum(alive, floor), axis)
 

@@ -75,8 +75,8 @@ def test_a_transposed_convolution_is_quantised_along_axis_1():
 
 
 def test_a_row_that_is_too_long_for_int32_gets_a_coarser_scale():
-    """Equal weights are 64 each, since pairs go up to 128: 2**31 / (255 * 64) is 131,586 of them."""
-    for inputs, largest in ((131_000, 64), (140_000, 60)):
+    """Equal weights of such a row are 32 each, for the sake of rounding: 2**31 / (255 * 32) is 263,172 of them."""
+    for inputs, largest in ((131_000, 32), (270_000, 31)):
         build = FloatGraphBuilder(channels=inputs, size=1)
         weight = build.constant(np.ones((2, inputs, 1, 1), np.float32))
         build.node("Conv", [build.x, weight], (1, 2, 1, 1), "y")

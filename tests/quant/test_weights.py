@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgecnn.affine import dequantise, multiplier, quantise
 from edgecnn.exact_sums import PAIR, TOP, Rows, largest_pairs, nearest
 from edgecnn.quant.weights import (
+    COARSEST,
     SMALLEST_FACTOR,
     bias_grid,
     channels_first,
@@ -137,3 +138,14 @@ def test_the_accumulators_grid_is_s_in_times_s_w():
     grid = bias_grid(IN, QuantParams.per_channel([0.5, 0.25], 1))
     assert grid.axis == 0
     np.testing.assert_allclose(grid.scales, [0.01, 0.005], rtol=1e-6)
+
+
+def test_float32_decides_no_rounding_where_weights_can_afford_it():
+    """Half a factor is how far a result may be from a middle; engines' float32 errs by some 2e-5 on 8-bit results."""
+    weight = random_weight((4, 64)) * np.asarray([[1.0], [1e-2], [1e-3], [1e-9]], np.float32)
+    grid = grid_of(scales_of(weight, "mse"), weight, np.zeros(4, np.float32))
+    factors = multiplier(IN, grid, OUT)
+    assert factors[:2].min() / 2 > 2e-5
+    largest = np.abs(quantise_weight(weight, grid, layout_of(weight)).astype(int)).max(axis=1)
+    assert largest[0] > 64
+    assert largest[1:3].min() >= COARSEST - 1
