@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -178,12 +180,16 @@ def prepare(folder: Path, cases: int, with_onnx: bool) -> str:
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    said = f"{conformance_export.write_drawn(folder, cases)} cases drawn"
-    if with_onnx:
-        total, refused = conformance_export.write_onnx(folder)
-        (folder / "refused.json").write_text(json.dumps(refused, indent=1), encoding="utf-8")
-        said += f", {total - len(refused)} of ONNX's {total} node cases that take floats"
-    return said
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        jobs = {"drawn cases": pool.submit(conformance_export.write_drawn, folder, cases)}
+        if with_onnx:
+            jobs["ONNX node cases that take floats"] = pool.submit(conformance_export.write_onnx, folder)
+        found = {title: job.result() for title, job in jobs.items()}
+    refused = {title: reasons for title, (_, reasons) in found.items()}
+    (folder / "refused.json").write_text(json.dumps(refused, indent=1), encoding="utf-8")
+    return ", ".join(
+        f"{total - len(refused[title])} of {total} {title} exported" for title, (total, _) in found.items()
+    )
 
 
 def versions() -> str:
@@ -205,6 +211,7 @@ def arguments_given() -> argparse.Namespace:
     parser.add_argument("--emulate", action="store_true", help="add emulated processors")
     parser.add_argument("--every", type=int, default=7, help="under emulation, run every n-th case")
     parser.add_argument("--micro", metavar="PYTHON", help="a Python that has tflite-micro")
+    parser.add_argument("--jobs", type=int, default=2, help="how many engines to run at a time")
     parser.add_argument("--by-operator", action="store_true", help="add a table of each engine's operators")
     parser.add_argument("--markdown", action="store_true")
     return parser.parse_args()
@@ -217,7 +224,9 @@ def main() -> None:
     lanes = native() + (emulated(given.every) if given.emulate else []) + ([micro(given.micro)] if given.micro else [])
     folder, form_of = given.folder.resolve(), forms(given.folder)
     able = [lane for lane in lanes if not lane.reason]
-    counted = [count(run(lane, folder, f"lane{index}"), form_of) for index, lane in enumerate(able)]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        names = [f"lane{index}" for index in range(len(able))]
+        counted = [count(results, form_of) for results in pool.map(run, able, [folder] * len(able), names)]
     pairs = list(zip(able, counted, strict=True))
     print(table(HEADINGS, [[lane.title, lane.processor, *of[""].cells()] for lane, of in pairs], given.markdown))
     for lane in lanes:

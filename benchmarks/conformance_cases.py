@@ -145,11 +145,12 @@ def with_constant(net: Net, op: str, first: bool = False) -> str:
 
 
 def pool(net: Net, op: str) -> str:
-    """A pool, padded or not, that counts its padding or not."""
+    """A pool, padded or not, that counts its padding or rounds its size up or neither."""
     given: dict[str, Any] = window(net, 4, dilated=False)
-    if op == "AveragePool":
-        given["count_include_pad"] = net.integer(0, 1)
-    return net.add(op, net.map(), ceil_mode=net.pick(0, 0, 1), **given)
+    given["strides"] = [min(pair) for pair in zip(given["strides"], given["kernel_shape"], strict=True)]
+    counts = op == "AveragePool" and net.pick(True, False)
+    more = {"count_include_pad": 1} if counts else {"ceil_mode": net.pick(0, 1)}
+    return net.add(op, net.map(), **given, **more)
 
 
 def reduction(net: Net, op: str) -> str:

@@ -33,16 +33,17 @@ CALIBRATING, COMPARED = 6, 2
 ONNX_CASES = "ONNX node cases"
 
 
-def write_drawn(folder: Path, count: int) -> int:
-    """Write ``count`` cases drawn from `conformance_cases` and return how many there are.
-
-    Raises:
-        EdgecnnError: If one of them cannot be exported: all of them are forms that are supported.
-    """
+def write_drawn(folder: Path, count: int) -> tuple[int, dict[str, str]]:
+    """Draw ``count`` cases from `conformance_cases` and write them; return the number and why any were refused."""
+    refused = {}
     for index, (form, model) in enumerate(conformance_cases.drawn(count)):
-        graph, frames = exported(model, np.asarray([-2.0, 2.0]), np.random.default_rng(index))
-        write(folder / f"drawn-{index:05}", form, graph, frames)
-    return count
+        name = f"drawn-{index:05}"
+        try:
+            graph, frames = exported(model, np.asarray([-2.0, 2.0]), np.random.default_rng(index))
+            write(folder / name, form, graph, frames)
+        except EdgecnnError as error:
+            refused[name] = f"{form}: {error}"
+    return count, refused
 
 
 def write_onnx(folder: Path) -> tuple[int, dict[str, str]]:

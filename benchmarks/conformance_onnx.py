@@ -27,8 +27,9 @@ def cases() -> Iterator[tuple[str, list[tuple[onnx.ModelProto, Array]]]]:
 
         found = collect_testcases(None)
     for case in found:
-        if case.model is not None and case.data_sets and _takes_floats(case):
-            yield case.name, _ways(case)
+        is_expanded = "_expanded" in case.name  # one of the others, spelt in more operators
+        if case.model is not None and case.data_sets and not is_expanded and _takes_floats(case):
+            yield case.name, ways(case)
 
 
 def _takes_floats(case: Any) -> bool:
@@ -37,8 +38,8 @@ def _takes_floats(case: Any) -> bool:
     return arrays and len(first) == len(graph.input) and first[0].dtype == np.float32 and first[0].size > 0
 
 
-def _ways(case: Any) -> list[tuple[onnx.ModelProto, Array]]:
-    """A picture as it is, its batch cut to 1; else a picture of the same values, reshaped."""
+def ways(case: Any) -> list[tuple[onnx.ModelProto, Array]]:
+    """Return a picture as it is, its batch cut to 1; else a picture of the same values, reshaped."""
     arrays = case.data_sets[0][0]
     first = arrays[0]
     if first.ndim == 4:
@@ -46,11 +47,11 @@ def _ways(case: Any) -> list[tuple[onnx.ModelProto, Array]]:
     if first.ndim > 4:
         return []
     lifted = first.reshape((1,) * (4 - first.ndim) + first.shape)
-    ways = [(_baked(case, lifted.shape, arrays, None), lifted)]
+    found = [(_baked(case, lifted.shape, arrays, None), lifted)]
     for values in (first, first[:1]) if first.ndim else (first,):
         picture = values.reshape((1,) * (4 - first.ndim) + values.shape)
-        ways.append((_baked(case, picture.shape, arrays, values.shape), picture))
-    return ways
+        found.append((_baked(case, picture.shape, arrays, values.shape), picture))
+    return found
 
 
 def _baked(case: Any, shape: tuple[int, ...], arrays: list[Array], inner: tuple[int, ...] | None) -> onnx.ModelProto:
