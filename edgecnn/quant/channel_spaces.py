@@ -123,11 +123,11 @@ class _Walk:
     def cut(self, node: FloatNode) -> bool:
         given = slice_op.attributes(node, None)
         steps = given["steps"]
-        return isinstance(steps, Sequence) and steps[1] == 1 and self.same(node)
+        return isinstance(steps, Sequence) and len(steps) > 1 and steps[1] == 1 and self.same(node)
 
     def pad(self, node: FloatNode) -> bool:
         pads, rank = node.argument(1), len(node.output_shape)
-        return not pads[1] and not pads[1 + rank] and self.same(node)
+        return rank > 1 and not pads[1] and not pads[1 + rank] and self.same(node)
 
     def reduction(self, node: FloatNode) -> bool:
         axes = node.reduction()["axes"]

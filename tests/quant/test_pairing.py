@@ -186,3 +186,13 @@ def test_large_weights_of_one_sign_part_and_those_of_two_signs_meet() -> None:
 def test_of_an_odd_number_the_most_dangerous_channel_stays_alone() -> None:
     weight = np.asarray([[0.6], [1.0], [0.1]], np.float32)
     assert chosen_order(Lines(weight, np.arange(1), np.ones(1, np.float32)))[-1] == 1
+
+
+def test_operators_on_vectors_of_one_axis_pin_what_they_touch():
+    build = FloatGraphBuilder()
+    flat = build.node("Reshape", [build.conv(build.x, 4), build.constant(np.asarray([256]))], (256,))
+    ends = [build.constant(np.asarray([end])) for end in (0, 100, 0, 1)]
+    part = build.node("Slice", [flat, *ends], (100,))
+    padded = build.node("Pad", [part, build.constant(np.asarray([1, 2])), build.constant(np.float32(0))], (103,), "y")
+    spaces = channel_spaces(build.graph(padded)).spaces
+    assert {spaces[name] for name in (flat, part, padded)} == {FIXED}
