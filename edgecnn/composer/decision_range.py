@@ -7,7 +7,6 @@ nothing else looks wrong.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -17,11 +16,11 @@ from edgecnn.errors import CalibrationError
 from edgecnn.integer_graph import Array
 from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Output, Verdict
+from edgecnn.vision.surface import FAINTEST, logit
 from edgecnn.vision.tasks import INSPECTIONS, decoder
 
 MARGIN = 1.0
 """Logits beyond a threshold that a grid holds."""
-FAINTEST = 1 / 512
 Range = tuple[float, float]
 
 
@@ -42,8 +41,7 @@ def needed_ranges(expects: Expectation, meanings: Mapping[str, str]) -> dict[str
 
 
 def _logit(probability: float) -> float:
-    inside = min(max(probability, FAINTEST), 1 - FAINTEST)
-    return math.log(inside / (1 - inside))
+    return logit(min(max(probability, FAINTEST), 1 - FAINTEST))
 
 
 def check_reach(manifest: Manifest) -> None:

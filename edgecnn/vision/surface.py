@@ -44,7 +44,7 @@ MOST_POINTS = 64
 """Of an outline; those of rugged areas are simplified until they have no more."""
 DIGITS = 9
 _LEVELS = np.arange(256, dtype=np.uint8)
-_FAINTEST = 1 / 512
+FAINTEST = 1 / 512
 """Half a step of the grid of probabilities: closer to 0 or 1 an output of 8 bits says nothing."""
 _OFF = 0.75
 """How far a simplified outline may be off, in pixels of the map: steps of slanting edges vanish, corners stay."""
@@ -129,7 +129,7 @@ class Inspector:
         values = scores.integers[0, :, :, 0]
         if values.dtype == np.uint8:
             return np.greater_equal(values, self._level).view(np.uint8)
-        limit = _logit(self._settings.pixel_threshold)
+        limit = logit(self._settings.pixel_threshold)
         return np.greater_equal(_logits(scores, values), limit).view(np.uint8)
 
 
@@ -210,14 +210,14 @@ def _as_logits(contract: OutputContract, values: Float64) -> Float64:
     """Return real values of an output as logits; of several probabilities their logarithms, logits as well."""
     if contract.meaning != "probabilities":
         return values
-    kept = np.clip(values, _FAINTEST, 1 - _FAINTEST)
+    kept = np.clip(values, FAINTEST, 1 - FAINTEST)
     is_single = contract.tensor.shape[-1] == 1
     return np.asarray(np.log(kept) - np.log1p(-kept) if is_single else np.log(kept))
 
 
 def _level(contract: OutputContract, probability: float) -> int:
     """Return the lowest integer that stands for the probability or more; 256 where none does."""
-    return int(np.searchsorted(_table(contract), _logit(probability)))
+    return int(np.searchsorted(_table(contract), logit(probability)))
 
 
 # Regions
@@ -294,7 +294,8 @@ def _sigmoid(value: float) -> float:
     return (1.0 if value >= 0 else small) / (1.0 + small)
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Return ``log(p / (1 - p))`` of a probability between 0 and 1, both excluded."""
     return math.log(probability) - math.log1p(-probability)
 
 
