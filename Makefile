@@ -30,9 +30,9 @@ test: setup
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not arm'
 
-# Everything, the slow and the emulated ones too.
+# Everything, the slow and the emulated ones too, with newly drawn examples.
 all-tests: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=new-examples
 
 format: setup
 	$(BIN)/ruff format .

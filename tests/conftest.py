@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, and nothing about the code.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# How long an example takes says how busy the machine is, and nothing about the code. A change is judged by the same
+# examples every time; `make all-tests` draws new ones, and one that fails becomes a test of its own.
+settings.register_profile("new-examples", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same-examples", settings.get_profile("new-examples"), derandomize=True)
+settings.load_profile("same-examples")
 
 # Tests run in parallel processes; one thread each keeps timings and memory in bounds. Set before numpy is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -242,18 +242,19 @@ def test_convolutions_of_every_shape(tmp_path: Path, data: st.DataObject) -> Non
     assert difference(builder, tmp_path / "model.xml", y).max() <= 1
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_transposed_convolutions_of_every_shape(tmp_path: Path, data: st.DataObject) -> None:
-    draw = data.draw
-    builder = GraphBuilder(draw(st.integers(0, 2**32 - 1)))
-    channels, outputs, depthwise = draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.booleans())
-    outputs, group = (channels, channels) if depthwise else (outputs, 1)
-    kernel, strides = (draw(st.tuples(st.integers(low, 4), st.integers(low, 4))) for low in (2, 1))
-    dilations = draw(st.sampled_from([(1, 1), (2, 1), (2, 2)]))
-    pads = tuple(draw(st.integers(0, kernel[axis % 2] - 1)) for axis in range(4))
-    extra = tuple(draw(st.integers(0, stride - 1)) for stride in strides)
-    x = builder.image(channels, 5, 6, grid(0.05, draw(st.sampled_from([0, 90]))))
+def transposed_difference(
+    builder: GraphBuilder,
+    path: Path,
+    weight: tuple[int, ...],
+    zero_point: int = 0,
+    dilations: tuple[int, int] = (1, 1),
+    group: int = 1,
+    **geometry: tuple[int, ...],
+) -> int:
+    """The largest difference, in LSB, behind a ConvTranspose of maps (1,C,5,6) with ``weight`` (C,O/group,kh,kw)."""
+    channels, per_group, *kernel = weight
+    strides, pads, extra = (geometry[name] for name in ("strides", "pads", "output_padding"))
+    x = builder.image(channels, 5, 6, grid(0.05, zero_point))
     size = [
         (length - 1) * strides[axis]
         + dilations[axis] * (kernel[axis] - 1)
@@ -263,19 +264,56 @@ def test_transposed_convolutions_of_every_shape(tmp_path: Path, data: st.DataObj
         - pads[axis + 2]
         for axis, length in enumerate((5, 6))
     ]
-    parameters = builder.parameters(x, (channels, 1 if depthwise else outputs, *kernel), 0 if depthwise else 1, outputs)
+    parameters = builder.parameters(x, weight, 0 if group > 1 else 1, group * per_group)
     y = builder.node(
         "ConvTranspose",
         [x, *parameters],
-        (1, outputs, *size),
+        (1, group * per_group, *size),
         builder.sum_grid(x, channels * 2),
-        strides=strides,
-        pads=pads,
-        output_padding=extra,
         dilations=dilations,
         group=group,
+        **geometry,
     )
-    assert difference(builder, tmp_path / "model.xml", y).max() <= 1
+    return int(difference(builder, path, y).max())
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_transposed_convolutions_of_every_shape(tmp_path: Path, data: st.DataObject) -> None:
+    draw = data.draw
+    builder = GraphBuilder(draw(st.integers(0, 2**32 - 1)))
+    channels, outputs, depthwise = draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.booleans())
+    kernel, strides = (draw(st.tuples(st.integers(low, 4), st.integers(low, 4))) for low in (2, 1))
+    dilations = draw(st.sampled_from([(1, 1), (2, 1), (2, 2)]))
+    pads = tuple(draw(st.integers(0, kernel[axis % 2] - 1)) for axis in range(4))
+    extra = tuple(draw(st.integers(0, stride - 1)) for stride in strides)
+    weight = (channels, 1 if depthwise else outputs, *kernel)
+    zero_point = draw(st.sampled_from([0, 90]))
+    geometry = {"strides": strides, "pads": pads, "output_padding": extra}
+    group = channels if depthwise else 1
+    assert transposed_difference(builder, tmp_path / "model.xml", weight, zero_point, dilations, group, **geometry) <= 1
+
+
+@pytest.mark.parametrize(
+    ("weight", "strides", "dilations", "pads", "output_padding"),
+    [
+        ((1, 1, 2, 2), (1, 2), (1, 1), (0, 1, 0, 0), (0, 1)),
+        ((16, 8, 3, 3), (4, 3), (2, 1), (2, 1, 0, 0), (1, 1)),
+        ((2, 5, 4, 2), (3, 3), (1, 1), (2, 1, 2, 0), (0, 2)),
+        ((5, 8, 2, 2), (1, 3), (2, 2), (1, 1, 1, 1), (0, 2)),
+        ((1, 4, 1, 4), (3, 3), (2, 1), (0, 1, 1, 1), (1, 1)),
+    ],
+)
+def test_output_padding_that_no_tap_of_a_transposed_convolution_reaches(
+    weight: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, int],
+    pads: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    tmp_path: Path,
+) -> None:
+    geometry = {"strides": strides, "pads": pads, "output_padding": output_padding}
+    assert transposed_difference(GraphBuilder(0), tmp_path / "model.xml", weight, 0, dilations, **geometry) <= 1
 
 
 @pytest.mark.parametrize(("axes", "shape"), [((1,), (1, 1, 2)), ((2,), (1, 3, 2)), ((3,), (1, 3, 1)), ((1, 3), (1, 1))])

@@ -87,25 +87,26 @@ def lower_conv_transpose(node: IntegerNode, writer: Writer) -> None:
 
 
 def _dense(node: IntegerNode, weight: Array) -> tuple[Array, dict[str, list[int]]]:
-    """Return the weight of a transposed convolution without dilation and at least as large as the stride.
+    """Return the weight of a transposed convolution without dilation or output padding, and no smaller than the stride.
 
     Zero taps change no result. Without them OpenVINO 2026.4 takes a float kernel that forgets the weights' scales where
-    the stride is larger than the kernel, and was up to 42 LSB off with dilation.
+    the stride is larger than the kernel, was up to 42 LSB off with dilation, and left what its memory held in some of
+    the rows and columns of an output padding that no tap reaches.
 
     Returns:
         The weight, and the geometry that goes with it: the output that new taps behind the kernel add is cropped again.
     """
-    strides, gaps, extra = node.ints("strides"), node.ints("dilations"), list(node.ints("output_padding"))
-    pads, kernel = node.ints("pads"), weight.shape[2:]
+    strides, gaps, pads = node.ints("strides"), node.ints("dilations"), node.ints("pads")
+    kernel, wanted = (
+        weight.shape[2:],
+        [more - pad for more, pad in zip(node.ints("output_padding"), pads[2:], strict=True)],
+    )
     spread = [gap * (size - 1) + 1 for gap, size in zip(gaps, kernel, strict=True)]
-    extent = [max(size, stride) for size, stride in zip(spread, strides, strict=True)]
+    extent = [max(size, stride, size + more) for size, stride, more in zip(spread, strides, wanted, strict=True)]
     dense = np.zeros((*weight.shape[:2], *extent), weight.dtype)
     dense[:, :, : spread[0] : gaps[0], : spread[1] : gaps[1]] = weight
-    added = [new - old for new, old in zip(extent, spread, strict=True)]
-    kept = [max(0, more - new) for more, new in zip(extra, added, strict=True)]
-    behind = [pads[2 + axis] + added[axis] - (extra[axis] - kept[axis]) for axis in (0, 1)]
-    geometry = {"strides": list(strides), "pads_begin": list(pads[:2]), "pads_end": behind, "output_padding": kept}
-    return dense, geometry
+    behind = [new - size - more for new, size, more in zip(extent, spread, wanted, strict=True)]
+    return dense, {"strides": list(strides), "pads_begin": list(pads[:2]), "pads_end": behind}
 
 
 def lower_gemm(node: IntegerNode, writer: Writer) -> None:
