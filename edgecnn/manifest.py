@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -148,6 +148,8 @@ class Provenance:
         std: Standard deviation that was folded in, likewise.
         source_color: Channel order the source model was trained on: rgb, bgr, gray or channels.
         packages: Versions of the packages that took part, by name.
+        threshold: Score from which the float model rejects a part, where the bundle's own was fitted to INT8; None
+            where it is the same.
     """
 
     tool_version: str
@@ -161,6 +163,7 @@ class Provenance:
     std: tuple[float, ...] = (1.0,)
     source_color: str = "rgb"
     packages: Mapping[str, str] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,18 @@ class Manifest:
         if "threshold" in self.decoding:
             return float(self.decoding["threshold"])
         return next(iter(self.thresholds.values())) if len(self.thresholds) == 1 else None
+
+    def with_threshold(self, value: float) -> Manifest:
+        """Return the contract with another score from which a part is rejected; there must be one for all labels."""
+        if "threshold" in self.decoding:
+            return replace(self, decoding={**self.decoding, "threshold": value})
+        return replace(self, thresholds=dict.fromkeys(self.thresholds, value))
+
+    @property
+    def of_float(self) -> Manifest:
+        """The contract with the threshold of the float model."""
+        before = self.provenance.threshold
+        return self if before is None else self.with_threshold(before)
 
     def threshold_of(self, label: str | None) -> float | None:
         """Return the score from which a decision with this label rejects, None where nothing does."""
@@ -417,6 +432,7 @@ def _read_file(fields: Fields) -> FileEntry:
 
 
 def _read_provenance(fields: Fields) -> Provenance:
+    names = fields.names()
     provenance = Provenance(
         tool_version=fields.text("tool_version"),
         model=fields.text("model"),
@@ -429,6 +445,7 @@ def _read_provenance(fields: Fields) -> Provenance:
         std=fields.numbers("std"),
         source_color=fields.choice("source_color", _SOURCE_COLORS),
         packages=fields.strings("packages"),
+        threshold=fields.number("threshold") if "threshold" in names and not fields.is_null("threshold") else None,
     )
     fields.done()
     return provenance

@@ -50,6 +50,15 @@ def _show_fidelity(found: FidelitySection) -> None:
     console.table("INT8 beside float", ("output", ">signal to noise", "float range", ""), rows)
     same = "" if found["agreement"] is None else f"; {found['agreement']:.1%} of the decisions are float's"
     console.out().print(f"on {found['frames']} held-out calibration picture(s){same}", markup=False, soft_wrap=True)
+    verdicts = found["verdicts"]
+    if verdicts is not None:
+        at = "" if verdicts["threshold"] is None else f" at the threshold {verdicts['threshold']:.4g}"
+        console.out().print(
+            f"float rejects {verdicts['rejected']} of them; INT8{at} lets {verdicts['escapes']} of these pass and "
+            f"rejects {verdicts['false_rejects']} that float passes",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _show_budget(budget: BudgetSection) -> None:

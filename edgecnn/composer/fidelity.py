@@ -23,11 +23,13 @@ from edgecnn.export import artefact
 from edgecnn.integer_graph import Array, IntegerGraph
 from edgecnn.manifest import Manifest
 from edgecnn.quant.calibrate import Frame
-from edgecnn.report.document import FidelityOutput, FidelitySection
+from edgecnn.report.document import ChangedVerdicts, FidelityOutput, FidelitySection
 from edgecnn.runtime.engines import usable_processors
-from edgecnn.runtime.evaluation.labelled import Labelled
+from edgecnn.runtime.evaluation.labelled import PASS, REJECT, Labelled
 from edgecnn.runtime.evaluation.observe import Observer, Picture, run_of
+from edgecnn.runtime.evaluation.section import PictureRow
 from edgecnn.runtime.evaluation.statistics import Noise
+from edgecnn.vision.tasks import INSPECTIONS
 
 MOST_FRAMES = 32
 COLLAPSED_DB = 6.0
@@ -127,7 +129,9 @@ class _Compared:
         return f"{len(lost)} of {self.channels.low.size} channels along axis {self.channels.axis} are lost: {names}"
 
 
-def fidelity(work: Work, manifest: Manifest, graph: IntegerGraph, frames: Sequence[Frame]) -> FidelitySection:
+def fidelity(
+    work: Work, manifest: Manifest, graph: IntegerGraph, frames: Sequence[Frame]
+) -> tuple[FidelitySection, list[PictureRow]]:
     """Compare the integer graph with the float model as it was imported.
 
     Args:
@@ -135,6 +139,9 @@ def fidelity(work: Work, manifest: Manifest, graph: IntegerGraph, frames: Sequen
         manifest: The bundle's contract.
         graph: What the bundle is made of.
         frames: uint8 (H, W, C) at the model's size, not those that weights were rounded on.
+
+    Returns:
+        The comparison, and what is decided about every frame.
     """
     reference, observer = float_run(work.original, work.entry), Observer(manifest)
     compared = [_Compared(output.tensor.name) for output in manifest.outputs]
@@ -146,10 +153,22 @@ def fidelity(work: Work, manifest: Manifest, graph: IntegerGraph, frames: Sequen
             for item, output, wanted, got in zip(compared, manifest.outputs, real, integers, strict=True):
                 quant = output.tensor.quant
                 item.add(np.asarray(wanted), got if quant is None else dequantise(got, quant))
-    return {
+    found: FidelitySection = {
         "frames": len(observer.rows),
         "agreement": _agreement(observer),
+        "verdicts": _verdicts(observer.rows, manifest) if manifest.task in INSPECTIONS else None,
         "outputs": [item.section() for item in compared],
+    }
+    return found, observer.rows
+
+
+def _verdicts(rows: Sequence[PictureRow], manifest: Manifest) -> ChangedVerdicts:
+    pairs = [(row["float"] and row["float"]["decision"], row["int8"]["decision"]) for row in rows]
+    return {
+        "rejected": sum(before == REJECT for before, _ in pairs),
+        "escapes": pairs.count((REJECT, PASS)),
+        "false_rejects": pairs.count((PASS, REJECT)),
+        "threshold": manifest.threshold,
     }
 
 

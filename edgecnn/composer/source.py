@@ -41,6 +41,7 @@ class Expectation:
         thresholds: Score from which a label rejects a part, by label.
         decoding: What else the task must know to read the outputs; see the task's file.
         told: Whether somebody has said mean and std, or they are taken for granted.
+        threshold_told: Whether the user has given the threshold, which then stays as it is.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -52,6 +53,7 @@ class Expectation:
     thresholds: dict[str, float] = field(default_factory=dict)
     decoding: dict[str, Scalar] = field(default_factory=dict)
     told: bool = False
+    threshold_told: bool = False
 
     def with_threshold(self, value: float) -> Expectation:
         """Return it with another score from which a part is rejected.
@@ -62,9 +64,9 @@ class Expectation:
         if not 0 < value < 1:
             raise OptionError(f"a threshold must be a score between 0 and 1, got {value:g}.")
         if "threshold" in self.decoding:
-            return replace(self, decoding={**self.decoding, "threshold": value})
+            return replace(self, decoding={**self.decoding, "threshold": value}, threshold_told=True)
         if len(self.thresholds) == 1:
-            return replace(self, thresholds=dict.fromkeys(self.thresholds, value))
+            return replace(self, thresholds=dict.fromkeys(self.thresholds, value), threshold_told=True)
         named = f"one for each of {', '.join(self.thresholds)}" if self.thresholds else "none: it rejects nothing"
         raise OptionError(f"only the one threshold of an inspection can be set; this model has {named}.")
 

@@ -18,12 +18,12 @@ from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
 from edgecnn.composer.decision_range import check_reach
 from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
-from edgecnn.composer.fidelity import fidelity
 from edgecnn.composer.fidelity import warnings as fidelity_warnings
 from edgecnn.composer.golden import drawn
 from edgecnn.composer.ladder import Ladder
 from edgecnn.composer.layers import measure_layers
 from edgecnn.composer.lowering import lower
+from edgecnn.composer.operating_point import beside_float
 from edgecnn.composer.picture_notes import picture_notes
 from edgecnn.composer.reading_back import read_back
 from edgecnn.composer.request import Progress, Request, Rung, Work
@@ -93,13 +93,13 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         progress("lowering", 1)
         files = lower(work, graph, scratch)
         manifest = manifest_of(work, rung, files)
+        progress("comparing with float", 1)
+        manifest, found = beside_float(work, manifest, graph, rung.quantised.held_out)
         check_reach(manifest)
+        work.notes[:0] = fidelity_warnings(found)
         progress("golden frames", 1)
         golden = _golden(rung)
         proofs = _prove(work, manifest, files, golden, progress)
-        progress("comparing with float", 1)
-        found = fidelity(work, manifest, graph, rung.quantised.held_out)
-        work.notes[:0] = fidelity_warnings(found)
         ran = {item["engine"]: files[item["engine"]] for item in proofs if item["outputs"]}
         evaluation = _evaluate(work, manifest, ran, pictures, progress) if pictures else None
         report = reporting.report_of(work, rung, manifest, files, proofs, evaluation, climbed)

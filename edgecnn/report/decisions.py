@@ -184,7 +184,8 @@ def scores(section: DecisionsSection) -> Scores | None:
             places.setdefault((*place, _KINDS.get(row["label"], "unknown"), is_flipped(row)), []).append(row["picture"])
     points = tuple(Point(*key, _several(names)) for key, names in sorted(places.items(), key=lambda item: item[0][3]))
     suggested = None if inspected["suggested"] is None else inspected["suggested"]["threshold"]
-    return Scores(points, 100 * threshold, 100 - 100 * threshold, None if suggested is None else 100 - 100 * suggested)
+    of_float = (inspected["float"] or inspected["int8"])["threshold"] or threshold
+    return Scores(points, 100 * of_float, 100 - 100 * threshold, None if suggested is None else 100 - 100 * suggested)
 
 
 def _several(names: list[str]) -> str:

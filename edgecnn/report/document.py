@@ -194,14 +194,29 @@ class FidelityOutput(TypedDict):
     collapsed: str
 
 
+class ChangedVerdicts(TypedDict):
+    """Verdicts of INT8 beside those of float, which ``rejected`` so many pictures.
+
+    ``escapes`` counts those of them that INT8 lets pass, ``false_rejects`` what INT8 alone rejects. ``threshold`` is
+    INT8's, None where several labels have one.
+    """
+
+    rejected: int
+    escapes: int
+    false_rejects: int
+    threshold: Share | None
+
+
 class FidelitySection(TypedDict):
     """INT8 beside float on ``frames`` calibration frames that no weight was rounded on.
 
     ``agreement`` is the share of equal decisions, of masks that of equal pixels; None where nothing is decided.
+    ``verdicts`` is None where parts are not inspected.
     """
 
     frames: int
     agreement: Share | None
+    verdicts: ChangedVerdicts | None
     outputs: list[FidelityOutput]
 
 

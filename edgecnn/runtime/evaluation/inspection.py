@@ -36,7 +36,7 @@ def inspection(rows: Sequence[PictureRow], manifest: Manifest) -> InspectionSect
     found: InspectionSection = {
         "defective": sum(row["label"] == REJECT for row in known),
         "good": sum(row["label"] == PASS for row in known),
-        "float": counted(known, before, threshold) if len(before) == len(known) else None,
+        "float": counted(known, before, manifest.of_float.threshold) if len(before) == len(known) else None,
         "int8": counted(known, [row["int8"]["decision"] for row in known], threshold),
         "suggested": None,
         "advice": "",

@@ -100,7 +100,7 @@ class Observer:
     def __init__(self, manifest: Manifest, recorded: Mapping[str, PictureRow] | None = None) -> None:
         self.manifest = manifest
         self.rows: list[PictureRow] = []
-        self._decode = decoder(manifest)
+        self._decode, self._decode_float = decoder(manifest), decoder(manifest.of_float)
         self._recorded = recorded or {}
         self._noise = [Noise() for _ in manifest.outputs]
         self._compared = False
@@ -145,7 +145,7 @@ class Observer:
         for noise, clean, noisy in zip(self._noise, wanted, outputs, strict=True):
             noise.add(clean.real[None], noisy.real[None])
         self._compared = True
-        before = self._decode(wanted)
+        before = self._decode_float(wanted)
         self._count(picture, found, before)
         matched = self.lanes.add(picture.item, picture.size, (found, outputs), (before, wanted))
         return _row(picture, judgement(found), judgement(before), _overlap(before, found)), matched
