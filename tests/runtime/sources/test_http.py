@@ -162,7 +162,7 @@ def test_bytes_one_by_one_do_not_stretch_the_time(server: MjpegServer, monkeypat
         source.read()
     source.close()
 
-    assert READ_SECONDS < clock() - started < READ_SECONDS + 0.1
+    assert clock() - started == pytest.approx(READ_SECONDS, abs=0.1)
 
 
 def test_noise_alone_is_no_picture(server: MjpegServer, monkeypatch: pytest.MonkeyPatch) -> None:
