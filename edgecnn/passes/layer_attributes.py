@@ -27,7 +27,8 @@ class ExplicitLayerAttributes(NodePass):
         A1. kernel_shape, strides, dilations, group, pads and output_padding get their defaults.
         A2. auto_pad is resolved: SAME_UPPER puts the odd pixel at the end, SAME_LOWER at the start, VALID pads nothing.
         A3. output_shape of a ConvTranspose becomes pads, the odd pixel by auto_pad (ONNX ConvTranspose-11).
-        A4. ceil_mode becomes the padding at the end that it implies, where that padding is never counted.
+        A4. ceil_mode becomes the padding at the end that it implies, where that padding is never counted and no window
+            lies in it altogether.
         A5. A Conv or ConvTranspose without a bias gets one of zeros.
 
     Requires: nothing; only layers on pictures (rank 4) are touched.
@@ -76,9 +77,10 @@ def _pads(node: ir.Node, kernel: Ints, strides: Ints, dilations: Ints) -> Ints:
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         return split_padding(needed, odd_at_end=mode == "SAME_UPPER")
     if node.attributes.get_int("ceil_mode", 0) and not node.attributes.get_int("count_include_pad", 0):
-        node.attributes.pop("ceil_mode", None)
         ends = [max(pads[2 + axis], needed[axis] - pads[axis]) for axis in (0, 1)]
-        return pads[0], pads[1], ends[0], ends[1]
+        if all(end < k for end, k in zip(ends, kernel, strict=True)):
+            node.attributes.pop("ceil_mode", None)
+            return pads[0], pads[1], ends[0], ends[1]
     if needed == [pads[0] + pads[2], pads[1] + pads[3]] or not node.attributes.get_int("ceil_mode", 0):
         node.attributes.pop("ceil_mode", None)
     return pads

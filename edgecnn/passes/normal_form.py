@@ -53,12 +53,14 @@ def _converts_the_picture(node: ir.Node) -> bool:
 
 
 def _values(node: ir.Node) -> Complaint | None:
-    """Check what holds for every operator: float32 out (indices of ArgMax aside), one output, a rank of at most 6."""
+    """Check what holds for every operator: float32 out (ArgMax aside), one output that is not empty, rank 6 at most."""
     output = node.outputs[0]
     if any(extra.uses() or extra.is_graph_output() for extra in node.outputs[1:]):
         return "its second output is used.", "Use the first output only."
     if output.dtype != ir.DataType.FLOAT and node.op_type != "ArgMax":
         return f"it computes in {output.dtype}.", "Use float32 throughout; uint8 comes with the export."
+    if 0 in shape_of(output):
+        return f"its output is empty: {shape_of(output)}.", "Leave out what gives nothing."
     if len(shape_of(output)) > MAX_RANK:
         return f"its output has {len(shape_of(output))} dimensions.", f"Use at most {MAX_RANK}."
     return None
@@ -82,7 +84,26 @@ def _layer(node: ir.Node) -> Complaint | None:
     weight = shape_of(operand(node, 1))
     if node.op_type == "ConvTranspose" and group > 1 and (group, 1) != weight[:2]:
         return f"it has {group} groups.", "Run the passes in the order of the pipeline."
+    if node.op_type == "ConvTranspose" and _reach(node) != shape_of(node.outputs[0])[2:]:
+        return "its output_shape goes beyond what its kernel reaches.", "Leave output_shape out, or use output_padding."
     return None
+
+
+def _reach(node: ir.Node) -> tuple[int, ...]:
+    """Return the height and width that a ConvTranspose has by its other attributes (ONNX ConvTranspose-11)."""
+    size, kernel = shape_of(operand(node, 0))[2:], shape_of(operand(node, 1))[2:]
+    pads = node.attributes.get_ints("pads", (0, 0, 0, 0))
+    strides, dilations = (node.attributes.get_ints(name, (1, 1)) for name in ("strides", "dilations"))
+    extra = node.attributes.get_ints("output_padding", (0, 0))
+    return tuple(
+        strides[axis] * (size[axis] - 1)
+        + extra[axis]
+        + (kernel[axis] - 1) * dilations[axis]
+        + 1
+        - pads[axis]
+        - pads[axis + 2]
+        for axis in (0, 1)
+    )
 
 
 def _gemm(node: ir.Node) -> Complaint | None:
@@ -119,8 +140,10 @@ def _pool(node: ir.Node) -> Complaint | None:
     rank = len(shape_of(operand(node, 0)))
     if rank != 4:
         return f"it works on {rank - 2} spatial dimension(s), expected 2.", "Use 2-D pools."
-    if node.attributes.get_int("ceil_mode", 0):
+    if node.attributes.get_int("ceil_mode", 0) and node.attributes.get_int("count_include_pad", 0):
         return "it rounds its size up and counts the padding.", "Use ceil_mode=False or count_include_pad=False."
+    if node.attributes.get_int("ceil_mode", 0):
+        return "it rounds its size up, to windows with nothing in them but padding.", "Use ceil_mode=False."
     return None
 
 

@@ -367,6 +367,17 @@ REFUSED = {
         "rounds its size up",
         "float[1,4,5,5] y",
     ),
+    "y = MaxPool <kernel_shape = [1,1], strides = [5,5], pads = [0,0,0,0], ceil_mode = 1> (x)": (
+        "MaxPool",
+        "nothing in them but padding",
+        "float[1,4,3,3] y",
+    ),
+    "y = ConvTranspose <strides = [2,2], output_shape = [18,19]> (x, wt)": (
+        "ConvTranspose",
+        "beyond what its kernel reaches",
+        "float[1,2,18,19] y",
+    ),
+    "y = Slice (x, b8, e9, a)": ("Slice", "empty", "float[1,4,0,8] y"),
     "y = Gather <axis = 2> (x, odd)": ("Gather", "integer form", "float[1,4,3,8] y"),
     "y, i = MaxPool <kernel_shape = [2,2]> (x) z = Cast <to = 1> (i)": (
         "MaxPool",
@@ -382,6 +393,7 @@ def test_what_has_no_normal_form_is_refused_with_reason_and_hint(body, text_mode
         "b": ints(7), "e": ints(-9), "a": ints(2), "s": ints(-1), "p4": ints(0, 0, 1, 1, 0, 0, 1, 1),
         "size": ints(1, 4, 16, 16), "k": floats(1, 4, 8, 8), "v4": floats(4),
         "k8": floats(8, 8), "s5": ints(1, 4, 1, 8, 8), "w5": floats(2, 4, 1, 2, 2), "odd": ints(3, 0, 1),
+        "wt": floats(4, 2, 3, 3), "b8": ints(8), "e9": ints(9),
     }  # fmt: skip
     used = {name: content for name, content in constants.items() if f"{name}," in body or f"{name})" in body}
     op, reason, *shapes = REFUSED[body]
