@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ LARGEST_INPUT = 255
 LARGEST_SUM = 2**31 - 1
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ def _neighbours(places: Indices) -> Indices:
     return partners
 
 
+def pair_sums(rows: npt.NDArray[Number], mates: Indices) -> npt.NDArray[Number]:
+    """Return the magnitude of every pair's sum in ``rows`` (..., K) at both places, 0 where one has no mate."""
+    sums: npt.NDArray[Number] = np.abs(rows + rows[..., mates]) * (mates != np.arange(mates.size))
+    return sums
+
+
 def least_scales(weight: Doubles, partners: Indices) -> Doubles:
     """Return the least scale of each row on which rounding to nearest keeps rule 1, 0 for a row of zeros.
 
@@ -113,9 +120,7 @@ def least_scales(weight: Doubles, partners: Indices) -> Doubles:
     """
     least: Doubles = np.abs(weight).max(axis=1) / TOP
     for mates in partners:
-        paired = mates != np.arange(mates.size)
-        sums = np.abs(weight + weight[:, mates]) * paired
-        least = np.maximum(least, sums.max(axis=1) / PAIR)
+        least = np.maximum(least, pair_sums(weight, mates).max(axis=1) / PAIR)
     return least
 
 
@@ -152,8 +157,7 @@ def largest_pairs(integers: Array, partners: Indices) -> npt.NDArray[np.int64]:
     wide = integers.astype(np.int64)
     largest = np.zeros(wide.shape[:-1], np.int64)
     for mates in partners:
-        paired = mates != np.arange(mates.size)
-        largest = np.maximum(largest, (np.abs(wide + wide[..., mates]) * paired).max(axis=-1))
+        largest = np.maximum(largest, pair_sums(wide, mates).max(axis=-1))
     return largest
 
 

@@ -56,7 +56,7 @@ class _Limits:
         self._shares = np.full_like(weight, exact_sums.TOP)
         size = np.abs(weight).clip(max=exact_sums.TOP)
         for mates in partners:
-            excess = (np.abs(weight + weight[:, :, mates]) > exact_sums.PAIR) & (mates != np.arange(mates.size))
+            excess = exact_sums.pair_sums(weight, mates) > exact_sums.PAIR
             share = np.rint(exact_sums.shared(size, size[:, :, mates]))
             self._shares = np.where(excess, np.minimum(self._shares, share), self._shares)
 

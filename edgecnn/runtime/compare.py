@@ -14,7 +14,7 @@ from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.proof import EQUIVALENT, EXACT, FAILED, Limits
 from edgecnn.vision.results import Output
-from edgecnn.vision.surface import Settings
+from edgecnn.vision.surface import Settings, logit
 from edgecnn.vision.tasks import INSPECTIONS, decoder
 from edgecnn.vision.tasks.lane import mark_threshold
 
@@ -178,7 +178,7 @@ def _mask(manifest: Manifest, output: OutputContract, values: Array) -> Array:
     probability = mark_threshold(manifest) if manifest.task == "lane" else 0.5
     if manifest.task in INSPECTIONS:
         probability = Settings.of(manifest.decoding).pixel_threshold
-    limit = probability if output.meaning == "probabilities" else math.log(probability / (1 - probability))
+    limit = probability if output.meaning == "probabilities" else logit(probability)
     real = dequantise(values, output.tensor.grid)
     return np.asarray(real >= limit if manifest.task in INSPECTIONS else real > limit)
 

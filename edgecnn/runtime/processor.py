@@ -5,6 +5,7 @@ Imports without numpy: ``edgecnn doctor`` runs where that is missing.
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 from dataclasses import dataclass
@@ -55,5 +56,10 @@ def read(cpu_info: str, machine: str) -> Processor:
 
 def here() -> Processor:
     """Return the processor of this machine."""
-    text = CPU_INFO.read_text(encoding="utf-8", errors="replace") if CPU_INFO.exists() else ""
+    return _described(CPU_INFO)
+
+
+@functools.cache
+def _described(cpu_info: Path) -> Processor:
+    text = cpu_info.read_text(encoding="utf-8", errors="replace") if cpu_info.exists() else ""
     return read(text, platform.machine())
