@@ -27,8 +27,9 @@ import numpy.typing as npt
 
 from edgecnn.manifest import Resize
 from edgecnn.runtime.health.blank import is_black, is_saturated
+from edgecnn.runtime.health.gatherer import Gatherer
 from edgecnn.runtime.health.monitor import Monitor
-from edgecnn.runtime.health.reference import Gatherer, Reference
+from edgecnn.runtime.health.reference import Reference
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.synthetic.surfaces import surfaces
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from edgecnn.composer.golden import GoldenFrames
 from edgecnn.composer.picture_notes import Sight, look
 from edgecnn.errors import DataError
-from edgecnn.runtime.health.reference import Gatherer
+from edgecnn.runtime.health.gatherer import Gatherer, Looked
+from edgecnn.runtime.health.gatherer import look as look_at
 from edgecnn.vision.frames import Frames, Skipped
 from edgecnn.vision.preprocess import Preprocess
 
@@ -25,12 +26,12 @@ SOME_TILES = 4
 class _Seen:
     """A frame at the model's size, and where its source stood when it came.
 
-    ``whole`` is what the device will judge the health of: the frame itself, of tiles the whole picture, with the shape
-    that it had before; None where there is nothing new.
+    ``looked`` is what is kept of the picture that the device will judge the health of: the frame itself, of tiles the
+    whole picture; None where there is nothing new.
     """
 
     frame: Frame
-    whole: tuple[Frame, tuple[int, ...]] | None
+    looked: Looked | None
     digest: str
     skipped: int
 
@@ -88,8 +89,8 @@ class Calibration:
             self.digest, self._skipped = seen.digest, seen.skipped
             golden.add(seen.frame)
             self.golden = golden
-            if seen.whole is not None:
-                self.gatherer.add(*seen.whole)
+            if seen.looked is not None:
+                self.gatherer.take(seen.looked)
             yield seen.frame
             if number == samples:
                 return
@@ -98,6 +99,7 @@ class Calibration:
     def _fitted(self, samples: int) -> Iterator[_Seen]:
         length = _length(self._source)
         share = SOME_TILES if length is None else math.ceil(samples / max(length, 1))
+        shapes = set[tuple[int, ...]]()
         for number, (name, frame) in enumerate(self._source.named()):
             try:
                 fitted = self._preprocess(frame)
@@ -105,12 +107,15 @@ class Calibration:
                 self._source.skip(name, str(error))
                 continue
             self.sights[name] = look(frame, fitted)
+            shapes.add(frame.shape)
+            # Pictures of several sizes come from no single camera: no need to try what would be found in them.
+            tried = number if len(shapes) == 1 else None
             pieces = self._pieces(fitted, share, number)
             # A frame that is one tile says nothing of whole pictures.
             tells = self._preprocess.tiling is None or fitted.shape[:2] != self._preprocess.size
             for index, piece in enumerate(pieces):
-                whole = (fitted, frame.shape) if tells and index == 0 else None
-                yield _Seen(piece, whole, self._source.digest, len(self._source.skipped))
+                looked = look_at(fitted, frame.shape, frame, self._preprocess, tried) if tells and index == 0 else None
+                yield _Seen(piece, looked, self._source.digest, len(self._source.skipped))
 
     def _pieces(self, fitted: Frame, share: int, number: int) -> list[Frame]:
         """Return a frame, or ``share`` of its tiles, 0 for all: evenly spread, beginning elsewhere for each number."""
@@ -124,8 +129,7 @@ class Calibration:
         yield from self._kept
         for seen in live:
             # A copy: whoever makes the frames may use one buffer for all of them.
-            whole = seen.whole and (seen.whole[0].copy(), seen.whole[1])
-            self._kept.append(_Seen(seen.frame.copy(), whole, seen.digest, seen.skipped))
+            self._kept.append(_Seen(seen.frame.copy(), seen.looked, seen.digest, seen.skipped))
             yield self._kept[-1]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -19,12 +18,13 @@ Vector = npt.NDArray[np.floating[Any]]
 GRID = 16
 """Cells a side: one is about 6 % of the picture, so that a shift by 5 % moves every cell by most of its width."""
 CELLS = GRID * GRID
-EDGES = 5
+EDGES = 6
 FLAT = 4.0
 """Grey levels: where the cells differ by less than about this, there is noise rather than a layout."""
 _SMALLEST_ENERGY = 0.5
 SMALLEST_LEVEL = 8.0
-_ENOUGH_ROWS = 128
+_STRIPS, _STRIP_PIXELS = 8, 12_288
+"""Strips of whole rows, all over the picture, in which edges are looked at, and pixels of one, to bound the cost."""
 _SAMPLES = 16
 _QUIET = CELLS // 20
 """Cells that are quieter than the one whose grain counts: where parts fill the picture, few show the place itself."""
@@ -47,7 +47,7 @@ class Measured:
         edges: (EDGES,) float32, logarithms. How strong edges are at full size: over the deviation of the cells, over
             the edges of the cells, and over the edges at half the size. Less when blurred, strongly, more or a little;
             more with noise; the same in any light. Then grain, more with noise, and texture, less when blurred; both
-            depend little on what is in the picture.
+            depend little on what is in the picture. Then edges at full size by themselves.
     """
 
     cells: npt.NDArray[np.float32]
@@ -57,23 +57,59 @@ class Measured:
     edges: npt.NDArray[np.float32]
 
 
-def measure(picture: Image) -> Measured:
+def measure(picture: Image, frame: Image | None = None) -> Measured:
     """Measure a picture, uint8 (H, W, C): C = 3 is BGR; of any other number the first channel counts as grey.
 
-    Of large pictures every second, third, ... row is looked at, in calibration as in production, to bound the cost.
+    Args:
+        picture: What the model sees.
+        frame: What it was made from, uint8 (H, W) or (H, W, C): edges are looked at here, at the camera's own size, for
+            the model's has lost the finest of them. None to look at ``picture``.
     """
-    rows = picture[:: max(1, picture.shape[0] // _ENOUGH_ROWS)]
-    grey = cv2.cvtColor(rows, cv2.COLOR_BGR2GRAY) if picture.shape[2] == 3 else np.ascontiguousarray(rows[..., 0])
-    height, width = grey.shape
-    half = cv2.resize(grey, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
-    cells = cv2.resize(half, (GRID, GRID), interpolation=cv2.INTER_AREA)
-    fine, coarse, coarsest = (_energy(item) for item in (grey, half, cells))
+    grey = grey_of(picture)
+    cells = cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA)
     level, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(cells))
-    ratios = fine / (deviation + FLAT), fine / coarsest, fine / coarse
-    edges = np.log([*ratios, _grain(grey), _texture(half)], dtype=np.float32)
-    blue, red = _colour(rows)
+    coarsest = float(np.abs(cv2.Laplacian(cells, cv2.CV_16S)).mean()) + _SMALLEST_ENERGY
+    blue, red = _colour(picture)
     brightness = math.log(level + SMALLEST_LEVEL)
+    edges = _edges(_strips(picture if frame is None else frame), deviation + FLAT, coarsest)
     return Measured(cells.ravel().astype(np.float32), brightness, blue, red, edges)
+
+
+def _edges(strips: Image, contrast: float, coarsest: float) -> npt.NDArray[np.float32]:
+    """Return `Measured.edges` of strips (count, rows, W)."""
+    count, rows, width = strips.shape
+    whole = strips.reshape(-1, width)
+    size = max(width // 2, 1), max(count * rows // 2, 1)
+    half = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+    fine, coarse = _energy(whole, count), _energy(half, count)
+    grain = _differences(whole, count, _QUIET) + _SMALLEST_GRAIN
+    texture = _differences(half, count, CELLS // 2) + _SMALLEST_TEXTURE
+    return np.log([fine / contrast, fine / coarsest, fine / coarse, grain, texture, fine], dtype=np.float32)
+
+
+def _strips(picture: Image) -> Image:
+    """Return strips of whole rows as grey levels, uint8 (count, rows, W), evenly spread over the picture."""
+    height, width = picture.shape[:2]
+    rows = min(max(_STRIP_PIXELS // width, 8), height // _STRIPS) // 4 * 4
+    if rows < 8:
+        return grey_of(picture)[None]
+    starts = np.arange(_STRIPS) * (height // _STRIPS) + (height // _STRIPS - rows) // 2
+    cut = np.concatenate([picture[start : start + rows] for start in starts.tolist()])
+    return grey_of(cut).reshape(_STRIPS, rows, width)
+
+
+def grey_of(picture: Image) -> Image:
+    """Return grey levels, uint8 (H, W), of (H, W) or (H, W, C): C = 3 is BGR, of any other number the first counts."""
+    if picture.ndim == 3 and picture.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
+    return np.ascontiguousarray(picture if picture.ndim == 2 else picture[..., 0])
+
+
+def noise_level(frame: Image) -> float:
+    """Return the deviation of the noise in the quietest places of a frame, in grey levels (Immerkær 1996)."""
+    strips = _strips(frame)
+    found = _differences(strips.reshape(-1, strips.shape[2]), len(strips), _QUIET)
+    return found * math.sqrt(math.pi / 2) / 6
 
 
 def normalised(cells: Vector) -> Vector:
@@ -103,46 +139,29 @@ def seen_part(frame_shape: tuple[int, ...], preprocess: Preprocess | None) -> tu
     return slice(y, y + height), slice(x, x + width)
 
 
-def _energy(grey: npt.NDArray[Any]) -> float:
-    """Return the mean absolute Laplacian, grey levels."""
-    edges = cv2.Laplacian(grey, cv2.CV_16S)
-    return float(cv2.norm(edges, cv2.NORM_L1)) / grey.size + _SMALLEST_ENERGY
+def _energy(grey: Image, strips: int) -> float:
+    """Return the mean absolute Laplacian, grey levels, of strips that lie one below the other."""
+    return float(np.abs(_inside(cv2.Laplacian(grey, cv2.CV_16S), strips)).mean()) + _SMALLEST_ENERGY
 
 
-def _grain(grey: npt.NDArray[Any]) -> float:
-    """Return how strong noise is, grey levels: what differs in the quietest cells, whatever is in the others.
-
-    It is not divided by the brightness, for video's gamma makes the noise of light about the same in any light.
-    """
-    return _differences(grey, _QUIET) + _SMALLEST_GRAIN
-
-
-def _texture(half: npt.NDArray[Any]) -> float:
-    """Return how strong texture is, grey levels: what differs in the median cell, at half the size against noise."""
-    return _differences(half, CELLS // 2) + _SMALLEST_TEXTURE
-
-
-def _differences(grey: npt.NDArray[Any], rank: int) -> float:
+def _differences(grey: Image, strips: int, rank: int) -> float:
     """Return the mean absolute second difference along both axes, in which straight edges vanish (Immerkær 1996).
 
     Args:
-        grey: The picture.
+        grey: Strips that lie one below the other.
+        strips: How many.
         rank: Which cell's it is, counted from the one that has the least.
     """
-    differences = np.abs(cv2.Sobel(grey[_bands(len(grey))], cv2.CV_16S, 2, 2, ksize=3, scale=_STEPS))
-    cells = cv2.resize(differences, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()
+    differences = np.abs(_inside(cv2.Sobel(grey, cv2.CV_16S, 2, 2, ksize=3, scale=_STEPS), strips))
+    shape = (CELLS // strips, strips) if strips == _STRIPS else (GRID, GRID)
+    cells = cv2.resize(differences, shape, interpolation=cv2.INTER_AREA).ravel()
     return float(np.partition(cells, rank)[rank]) / _STEPS
 
 
-@lru_cache(maxsize=8)
-def _bands(height: int) -> npt.NDArray[np.signedinteger[Any]]:
-    """Return half of the rows, to bound the cost: every second eighth, for neighbours are compared.
-
-    It is cut to a multiple of four rows, so that cells have whole rows: averaging parts of them takes twice the time.
-    """
-    band = max(1, height // 8)
-    rows = np.arange(band // 4 * 4 or band)
-    return np.concatenate([start + rows for start in range(0, height, 2 * band)[:4]])
+def _inside(values: npt.NDArray[Any], strips: int) -> npt.NDArray[Any]:
+    """Return the rows whose neighbours belong to the same strip, (rows, W)."""
+    width = values.shape[1]
+    return np.ascontiguousarray(values.reshape(strips, -1, width)[:, 1:-1]).reshape(-1, width)
 
 
 def _colour(picture: Image) -> tuple[float, float]:

@@ -26,7 +26,7 @@ Float64 = npt.NDArray[np.float64]
 
 VARIATIONS = 4
 """Directions in which pictures may vary: with more of them, a movement of the camera is taken for one."""
-JUDGED = ("distance", "right", "down", "contrast", "detail", "fineness", "grain", "texture")
+JUDGED = ("distance", "right", "down", "contrast", "detail", "fineness", "grain", "texture", "fine")
 _SHRINKAGE, _SMALLEST_VARIANCE = 0.8, 0.01
 """Share of the covariance between cells that is not believed, for there are fewer frames than cells; and what every
 cell may vary by, however little it did."""
@@ -73,7 +73,7 @@ class Layout:
             edges: (..., EDGES), see `Measured.edges`.
 
         Returns:
-            (..., 8), the values of `JUDGED`. Distance: the median cell's, in deviations of the picture: what is in
+            (..., 9), the values of `JUDGED`. Distance: the median cell's, in deviations of the picture: what is in
             less than half of the picture, a part that is missing or a hand, is for the model to judge. About 0.7
             between pictures that have nothing to do with each other. Movement to the right and down: of 1 of the
             picture's width and height; right for movements of up to a cell, too small for larger ones. The others are

@@ -15,6 +15,8 @@ from edgecnn.runtime.health.settings import HealthSettings
 
 Float64 = npt.NDArray[np.float64]
 
+CLEARLY = 0.05
+
 
 @dataclass(frozen=True)
 class _Meaning:
@@ -54,6 +56,7 @@ _MEANINGS = {
     "fineness": _Meaning("fine edges over coarse ones", "blurred", "noisy", "detail", math.exp),
     "grain": _Meaning("noise in the quietest places", "noisy", "noisy", "detail", math.exp, 2.0),
     "texture": _Meaning("texture", "blurred", "blurred", "detail", math.exp, 2.0),
+    "fine": _Meaning("fine edges", "blurred", "noisy", "detail", math.exp),
     "distance": _Meaning("distance from the calibration frames", "unlike", "unlike", "likeness", float),
     "right": _Meaning("movement to the right in % of the width", "shifted", "shifted", "shift", _percent),
     "down": _Meaning("movement down in % of the height", "shifted", "shifted", "shift", _percent),
@@ -79,6 +82,10 @@ class Limits:
         self._low[FEATURES.index("distance")] = 0.0
         self._low[FEATURES.index("grain")] = -np.inf
         self._high[FEATURES.index("texture")] = np.inf
+        if reference.place is None and reference.finds["movement"] is None and reference.is_enough:
+            # What moves with every part does not show where the camera looks.
+            for name in ("right", "down"):
+                self._low[FEATURES.index(name)], self._high[FEATURES.index(name)] = -np.inf, np.inf
         width = self._high - self._low
         self._width = np.where(np.isfinite(width) & (width > 0), width, 1.0)
 
@@ -88,15 +95,24 @@ class Limits:
         Args:
             values: Those of `FEATURES`.
         """
-        excess = np.maximum(self._low - values, values - self._high) / self._width
+        excess = self._excess(values)
         reasons: dict[str, str] = {}
         for index in np.argsort(-excess, kind="stable"):
             if not excess[index] > 0:
-                break
+                continue
             meaning = _MEANINGS[FEATURES[index]]
             kind = meaning.below if values[index] < self._low[index] else meaning.above
             reasons.setdefault(kind, self._reason(meaning, values[index], index))
         return reasons
+
+    def is_clearly_wrong(self, values: Float64) -> bool:
+        """Tell whether a feature is further outside than by chance: by `CLEARLY` of its range."""
+        return bool((self._excess(values) > CLEARLY).any())
+
+    def _excess(self, values: Float64) -> Float64:
+        """Return how far outside each feature is, of the width of its range; not a number where it is not known."""
+        excess: Float64 = np.maximum(self._low - values, values - self._high) / self._width
+        return excess
 
     def _reason(self, meaning: _Meaning, value: float, index: int) -> str:
         value, low, high = (meaning.shown(float(item)) for item in (value, self._low[index], self._high[index]))

@@ -1,29 +1,22 @@
-"""What pictures of this camera look like, learnt from the calibration frames.
-
-Every limit comes from the calibration frames: the range in which a feature lay, and how far beyond it a frame may be
-that was not among them. With n frames the largest of n is seen, and what comes in a year is larger: the range is
-widened as if the feature were normal, to `RARE` deviations (Blom 1958 for the expected extremes of n). So the limits
-do not depend on how many frames there happen to be; of a diverse calibration set they are wide by themselves. Features
-that depend on what was learnt are judged on frames that were left out of it.
-"""
+"""What pictures of this camera look like; `edgecnn.runtime.health.gatherer` learns it from calibration frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import BundleError
 from edgecnn.runtime import archive
-from edgecnn.runtime.health.blank import is_black, is_saturated
-from edgecnn.runtime.health.features import CELLS, EDGES, Measured, measure, normalised, seen_part
+from edgecnn.runtime.health.faults import FAULTS
+from edgecnn.runtime.health.features import CELLS, EDGES, Measured, measure, normalised
 from edgecnn.runtime.health.layout import JUDGED, VARIATIONS, Layout
-from edgecnn.vision.preprocess import Preprocess
+from edgecnn.runtime.health.place import Place
 
 Image = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -32,12 +25,8 @@ Float64 = npt.NDArray[np.float64]
 FEATURES = ("brightness", "blue", "red", *JUDGED)
 ENOUGH = 20
 """Calibration frames: of fewer, extremes and variations say too little."""
-RARE = 4.0
-"""Deviations of a normal feature that a good picture keeps within: one in 30,000 is not."""
 OUTLIERS = 100
 """One calibration frame of so many may be out of order itself, for each feature."""
-_FOLDS = 10
-_MOST_FRAMES = 2048
 _LARGEST_FILE = 1 << 20
 _SHAPES: dict[str, tuple[tuple[int, ...], str]] = {
     "count": ((), "int64"),
@@ -52,7 +41,10 @@ _SHAPES: dict[str, tuple[tuple[int, ...], str]] = {
     "farthest": ((VARIATIONS,), "float32"),
     "movement": ((2, CELLS), "float32"),
     "sharpening": ((EDGES, VARIATIONS), "float32"),
+    "sharp_size": ((2,), "int64"),
+    "least": ((len(FAULTS),), "float32"),
 }
+_PLACE = ("box", "size", "patch", "like")
 
 
 @dataclass(frozen=True)
@@ -68,6 +60,11 @@ class Reference:
         below: float32 likewise, at least 0: how far below the median a good picture may be.
         above: float32 likewise, at least 0: how far above.
         layout: Where things are.
+        sharp_size: int64 (2,): height and width at which edges were looked at: the camera's own size, where all
+            calibration frames had one. Zeros: the model's.
+        least: float32, one for each of `FAULTS`: from which strength on it is found, 0 where that was not tried; not a
+            number where it is not found.
+        place: A fixed patch of the scene, None where there is none.
     """
 
     count: int
@@ -78,30 +75,63 @@ class Reference:
     below: Float32
     above: Float32
     layout: Layout
+    sharp_size: npt.NDArray[np.int64]
+    least: Float32
+    place: Place | None = None
+
+    @property
+    def finds(self) -> dict[str, float | None]:
+        """From which strength on each of `FAULTS` is found, None where it is not; 0 where it was not tried."""
+        return {
+            name: value if value == value else None for name, value in zip(FAULTS, self.least.tolist(), strict=True)
+        }
 
     @property
     def is_enough(self) -> bool:
         """Whether there were frames enough to judge anything but size, black and white."""
         return self.count >= ENOUGH
 
+    def measure(self, picture: Image, frame: Image | None, edges: Float32 | None = None) -> Measured:
+        """Measure a picture as the calibration frames were.
+
+        Args:
+            picture: What the model sees, uint8 (H, W, C).
+            frame: What it was made from. One of less than the calibration's size says nothing of sharpness.
+            edges: `Measured.edges` where they are known already.
+        """
+        if edges is not None:
+            return replace(measure(picture), edges=edges)
+        height, width = self.sharp_size.tolist()
+        if not height or frame is None:
+            return measure(picture)
+        if frame.shape[0] < height or frame.shape[1] < width:
+            return replace(measure(picture), edges=np.full(EDGES, np.nan, np.float32))
+        if frame.shape[:2] != (height, width):
+            frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return measure(picture, frame)
+
     def judge(self, measured: Measured) -> Float64:
         """Return the values of `FEATURES`, float64."""
         judged = self.layout.judge(normalised(measured.cells), measured.edges)
-        return np.concatenate([_plain(measured), judged])
+        return np.concatenate([plain(measured), judged])
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is stored, by key."""
-        plain = {name: getattr(self.layout if name in _LAYOUT else self, name) for name in _SHAPES}
-        return {name: np.asarray(plain[name], dtype) for name, (_, dtype) in _SHAPES.items()}
+        values = {name: getattr(self.layout if name in _LAYOUT else self, name) for name in _SHAPES}
+        stored = {name: np.asarray(values[name], dtype) for name, (_, dtype) in _SHAPES.items()}
+        patch = {} if self.place is None else {f"place_{name}": getattr(self.place, name) for name in _PLACE}
+        return stored | patch
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what was stored in a bundle.
+    def load(cls, path: Path) -> Self | None:
+        """Read what was stored in a bundle; None where a version of edgecnn did that judged pictures otherwise.
 
         Raises:
             BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
         """
         arrays = archive.read_npz(path, _LARGEST_FILE)
+        if "least" not in arrays:
+            return None
         try:
             return cls.from_arrays(arrays)
         except BundleError as error:
@@ -119,7 +149,7 @@ class Reference:
             if array is None or array.shape != shape or array.dtype != np.dtype(dtype):
                 came = "nothing" if array is None else f"{array.dtype} {array.shape}"
                 raise BundleError(f"'{name}' must be {dtype} {shape}, got {came}.")
-            if not np.isfinite(array).all() or (name not in _SIGNED and (array < 0).any()):
+            if not (np.isfinite(array) | (name == "least")).all() or (name not in _SIGNED and (array < 0).any()):
                 raise BundleError(f"'{name}' must be finite{'' if name in _SIGNED else ' and not negative'}.")
         if (arrays["frames"] < 1).any() or (arrays["frames"][:, 0] > arrays["frames"][:, 1]).any():
             raise BundleError("'frames' must be the smallest and largest of sizes of 1 or more.")
@@ -132,66 +162,29 @@ class Reference:
             below=arrays["below"],
             above=arrays["above"],
             layout=Layout(*(arrays[name] for name in _LAYOUT)),
+            sharp_size=arrays["sharp_size"],
+            least=arrays["least"],
+            place=_read_place(arrays),
         )
+
+
+def _read_place(arrays: Mapping[str, npt.NDArray[Any]]) -> Place | None:
+    """Return the fixed patch.
+
+    Raises:
+        BundleError: If it is none.
+    """
+    found = {name: arrays[f"place_{name}"] for name in _PLACE if f"place_{name}" in arrays}
+    if not found:
+        return None
+    try:
+        return Place.of(**found)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"'place' is no fixed patch of a picture: {error}.") from error
 
 
 _LAYOUT = tuple(item.name for item in fields(Layout))
 _SIGNED = ("middle", "mean", "variations", "movement", "sharpening")
-
-
-class Gatherer:
-    """Looks at calibration frames one by one, and says what they have in common.
-
-    Of more than `_MOST_FRAMES` every second, fourth, ... is kept, about a kilobyte each.
-
-    Args:
-        preprocess: How frames became tensors: with it, letterbox padding is left out of all that is measured.
-    """
-
-    def __init__(self, preprocess: Preprocess | None = None) -> None:
-        self._preprocess = preprocess
-        self._count = self._black = self._saturated = 0
-        self._frames = np.array([[np.iinfo(np.int64).max, 0]] * 3, np.int64)
-        self._kept: list[Measured] = []
-        self._step = 1
-
-    def add(self, tensor: Image, frame_shape: tuple[int, ...]) -> None:
-        """Look at one frame.
-
-        Args:
-            tensor: uint8 (H, W, C) at the model's size.
-            frame_shape: Shape of the frame that it was made from, (H, W) or (H, W, C).
-        """
-        picture = tensor[seen_part(frame_shape, self._preprocess)]
-        shape = np.array(with_channels(frame_shape), np.int64)
-        self._frames = np.stack([np.minimum(self._frames[:, 0], shape), np.maximum(self._frames[:, 1], shape)], 1)
-        self._black += is_black(picture)
-        self._saturated += is_saturated(picture)
-        if self._count % self._step == 0:
-            self._kept.append(measure(picture))
-        self._count += 1
-        if len(self._kept) > _MOST_FRAMES:
-            self._kept, self._step = self._kept[::2], 2 * self._step
-
-    def reference(self) -> Reference | None:
-        """Return what the frames have in common, None if there was none."""
-        if not self._count:
-            return None
-        cells = normalised(np.array([item.cells for item in self._kept])).astype(np.float64)
-        edges = np.array([item.edges for item in self._kept], np.float64)
-        plain = np.array([_plain(item) for item in self._kept])
-        values = np.concatenate([plain, _held_out(cells, edges)], -1)
-        middle = np.median(values, 0)
-        return Reference(
-            self._count,
-            self._black,
-            self._saturated,
-            self._frames.copy(),
-            middle.astype(np.float32),
-            _reach(middle - values).astype(np.float32),
-            _reach(values - middle).astype(np.float32),
-            Layout.fit(cells, edges),
-        )
 
 
 def with_channels(frame_shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -199,26 +192,6 @@ def with_channels(frame_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return frame_shape[0], frame_shape[1], frame_shape[2] if len(frame_shape) > 2 else 1
 
 
-def _plain(measured: Measured) -> Float64:
+def plain(measured: Measured) -> Float64:
+    """Return the features that depend on nothing learnt."""
     return np.array([measured.brightness, measured.blue, measured.red])
-
-
-def _held_out(cells: Float64, edges: Float64) -> npt.NDArray[np.floating[Any]]:
-    """Judge every frame by a layout that it was not in, nor were its neighbours: those are often nearly the same."""
-    parts = [part for part in np.array_split(np.arange(len(cells)), _FOLDS) if len(part)]
-    if len(parts) < _FOLDS:
-        return np.zeros((len(cells), len(JUDGED)))
-    judged = []
-    for part in parts:
-        layout = Layout.fit(np.delete(cells, part, 0), np.delete(edges, part, 0))
-        judged.append(layout.judge(cells[part], edges[part]))
-    return np.concatenate(judged)
-
-
-def _reach(distances: Float64) -> Float64:
-    """Return how far from the median a good frame may be, on one side, for each column of ``distances``."""
-    count = len(distances)
-    outliers = count // OUTLIERS
-    largest: Float64 = np.maximum(np.sort(distances, 0)[count - 1 - outliers], 0)
-    expected = NormalDist().inv_cdf((count - outliers - 0.375) / (count + 0.25))
-    return largest * (RARE / expected) if count > 1 else largest

@@ -25,7 +25,8 @@ class HealthSettings:
         likeness: Tolerated distance from the calibration frames; a picture that has nothing to do with them is at 0.7.
         light: Tolerated change of brightness and colour, of 1.
         margin: Factor on what the calibration frames say. Less than 1 is stricter, more is laxer.
-        persist_seconds: How long sharpness, movement, likeness or light must be wrong until the picture is invalid.
+        persist_seconds: Sharpness, movement, likeness or light must be wrong in most looks of so long, over two thirds
+            of it, until the picture is invalid; with 0 each look decides.
         check_seconds: Pause between two thorough checks; black and white are looked for in every frame.
     """
 

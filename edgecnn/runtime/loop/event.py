@@ -33,7 +33,7 @@ from edgecnn.vision.results import Verdict
 
 Image = npt.NDArray[np.uint8]
 
-SCHEMA = 1
+SCHEMA = 2
 EVENT, FRAMES, FRAME, OVERLAY, CLIP = "event.json", "frames.npz", "frame.jpg", "overlay.jpg", "clip.webm"
 PREVIEW_WIDTH = 480
 RECORD_BYTES = 4096
@@ -163,8 +163,8 @@ def moment_of(observation: Observation) -> Moment:
 
     The record is that of `as_record`, with ``timestamp`` (seconds on the source's clock), ``captured`` (seconds on the
     monotonic clock), ``height``, ``width`` and ``channels`` of the frame (None for grey), ``outputs_sha256``, the
-    digest of the model's integers, and on some turns ``memory``, what the judge remembered before it; None where there
-    was no frame, or the model was not asked.
+    digest of the model's integers, ``edges``, what was measured on the frame itself, and on some turns ``memory``, what
+    the judge remembered before it; None where there was no frame, or the model was not asked.
     """
     image, result = observation.image, observation.result
     height, width = (None, None) if image is None else image.shape[:2]
@@ -175,6 +175,7 @@ def moment_of(observation: Observation) -> Moment:
         "width": width,
         "channels": None if image is None or image.ndim < 3 else image.shape[2],
         "outputs_sha256": None if result is None else digest(result),
+        "edges": None if observation.edges is None else list(observation.edges),
         "memory": observation.memory,
     }
     tensor = None if observation.tensor is None else observation.tensor[0]

@@ -7,7 +7,7 @@ began (`edgecnn.runtime.loop.replay`).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,16 +73,30 @@ class Judge:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What cannot be looked for in pictures, and why: one sentence each."""
-        return self._monitor.inactive
+        """What is found in pictures, and what cannot be looked for, and why: one sentence each."""
+        return self._monitor.remarks
 
-    def look(self, tensor: Image, frame_shape: tuple[int, ...], timestamp: float) -> Seen:
+    @property
+    def edges(self) -> tuple[float, ...] | None:
+        """What was measured on the last frame itself; see `Monitor`."""
+        return self._monitor.edges
+
+    def look(
+        self,
+        tensor: Image,
+        frame_shape: tuple[int, ...],
+        timestamp: float,
+        frame: Image | None = None,
+        edges: Sequence[float] | None = None,
+    ) -> Seen:
         """Judge the picture, and ask the model if it can be trusted and shows a part.
 
         Args:
             tensor: What the model sees, uint8 (1, H, W, C).
             frame_shape: Shape of the frame that it was made from.
             timestamp: Seconds on the source's clock.
+            frame: The frame; see `Monitor.look`.
+            edges: Of a recorded one; see `Monitor.look`.
 
         Raises:
             EngineError: If the engine failed again and again; once is a finding.
@@ -92,7 +106,7 @@ class Judge:
         share = 1.0 if self._presence is None else self._presence.share(tensor)
         full = self._presence is None or self._presence.is_full(share)
         # The calibration frames show parts: half a part, or none, may well be unlike them.
-        findings = self._monitor.look(tensor, frame_shape, timestamp, comparable=full)
+        findings = self._monitor.look(tensor, frame_shape, timestamp, full, frame, edges)
         if self._presence is not None and not full:
             return Seen(findings, full=False, gone=self._presence.is_empty(share))
         return Seen(findings) if findings else self._followed(self._ask(tensor, frame_shape), frame_shape, timestamp)

@@ -71,7 +71,7 @@ class Loop(Closing):
     Attributes:
         source: The source's address, without secrets.
         context: What the sinks were told about this loop.
-        remarks: What cannot be looked for in pictures, and why: one sentence each.
+        remarks: What is found in pictures, what cannot be looked for, and why: one sentence each.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class Loop(Closing):
             tensor = self._model.prepare(shot.frame.image)
         except DataError as error:
             return self._observed(shot, dropped, Seen((Finding("unusable", str(error)),)))
-        seen = self._judge.look(tensor, shot.frame.image.shape, _timestamp(shot))
+        seen = self._judge.look(tensor, shot.frame.image.shape, _timestamp(shot), shot.frame.image)
         if seen.seconds:
             self._tally.inference.add(seen.seconds)
         return self._observed(shot, dropped, seen, tensor, memory)
@@ -260,6 +260,7 @@ class Loop(Closing):
             result=seen.result,
             image=None if frame is None else frame.image,
             tensor=tensor,
+            edges=None if tensor is None else self._judge.edges,
             name="" if frame is None else frame.name,
             truth=None if frame is None else frame.truth,
             dropped=dropped,

@@ -53,6 +53,8 @@ class Observation:
         result: What the model said; None where it was not asked because the picture cannot be trusted.
         image: The frame, uint8 (H, W, 3) BGR or (H, W) grey, not to be written to; None where none came in time.
         tensor: What the model saw, uint8 (1, H, W, C), not to be written to; None without a frame.
+        edges: What was measured on the frame itself, see `edgecnn.runtime.health.features.Measured`; None where it was
+            not looked at thoroughly.
         name: What the source calls the frame, ``""`` without a name.
         truth: What a synthetic source drew, None elsewhere.
         dropped: Frames that came and were left out for a newer one, since the turn before.
@@ -73,6 +75,7 @@ class Observation:
     result: Result | None = None
     image: Image | None = field(default=None, repr=False)
     tensor: Image | None = field(default=None, repr=False)
+    edges: tuple[float, ...] | None = field(default=None, repr=False)
     name: str = ""
     truth: str | None = None
     dropped: int = 0

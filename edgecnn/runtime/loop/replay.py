@@ -154,7 +154,8 @@ class _Replay:
             return Seen(given)
         shape = (moment["height"], moment["width"], moment["channels"])
         tensor = self._recording.tensors[moment["tensor"]][None]
-        seen = self._judge.look(tensor, tuple(size for size in shape if size is not None), moment["timestamp"])
+        sizes = tuple(size for size in shape if size is not None)
+        seen = self._judge.look(tensor, sizes, moment["timestamp"], edges=moment["edges"])
         return Seen((*seen.findings, *given), seen.result, seen.full, seen.gone)
 
     def _model_alone(self, moment: Mapping[str, Any]) -> Repeated:

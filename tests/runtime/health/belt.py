@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from edgecnn.runtime.health.gatherer import Gatherer
 from edgecnn.runtime.health.monitor import Monitor
-from edgecnn.runtime.health.reference import Gatherer, Reference
+from edgecnn.runtime.health.reference import Reference
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.vision.preprocess import Preprocess
 

@@ -50,8 +50,8 @@ def test_a_fault_is_named_within_half_a_second_and_gone_with_it(reference: Refer
     broken = frames[:SECOND] + [change(frame) for frame in frames[SECOND : 2 * SECOND]] + frames[2 * SECOND :]
     found = kinds(monitor, broken)
     assert not any(found[:SECOND])
-    assert not any(found[2 * SECOND :])
-    assert all(kind in item for item in found[SECOND + SECOND // 2 : 2 * SECOND])
+    assert not any(found[2 * SECOND + SECOND // 4 :])
+    assert all(kind in item for item in found[SECOND + SECOND // 3 : 2 * SECOND])
 
 
 def test_black_and_white_are_invalid_at_once_and_the_reason_has_the_numbers() -> None:
@@ -158,10 +158,10 @@ def test_calibration_frames_are_sound_by_themselves_but_for_outliers(seed: int) 
 
 def test_a_short_disturbance_is_no_finding(reference: Reference) -> None:
     frames = belt(range(1001, 1001 + SECOND))
-    frames[10:15] = [cv2.GaussianBlur(frame, (0, 0), 2.0) for frame in frames[10:15]]
+    frames[10:14] = [cv2.GaussianBlur(frame, (0, 0), 2.0) for frame in frames[10:14]]
     assert not any(kinds(Monitor(reference), frames))
     strict = Monitor(reference, HealthSettings(persist_seconds=0.0, check_seconds=0.0))
-    assert [index for index, item in enumerate(kinds(strict, frames)) if "blurred" in item] == [10, 11, 12, 13, 14]
+    assert [index for index, item in enumerate(kinds(strict, frames)) if "blurred" in item] == [10, 11, 12, 13]
 
 
 def test_a_diverse_calibration_set_makes_the_limits_wide() -> None:
@@ -237,9 +237,9 @@ def test_pictures_of_many_sizes_may_come_in_many_sizes() -> None:
 
 def test_without_enough_calibration_frames_only_the_plain_checks_work(reference: Reference) -> None:
     few, many = Monitor(learnt(belt(range(19)))), Monitor(learnt(belt(range(20))))
-    assert "takes 20 calibration frames, there were 19" in few.inactive[0]
-    assert many.inactive == Monitor(reference).inactive == ()
-    assert "holds nothing" in Monitor(None).inactive[0]
+    assert "takes 20 calibration frames, there were 19" in few.remarks[0]
+    assert "was not tried" in many.remarks[0]
+    assert "does not know" in Monitor(None).remarks[0]
     stranger = belt(range(SECOND), seed=5)
     assert not any(kinds(few, stranger))
     assert kinds(many, stranger)[-1]
@@ -248,7 +248,7 @@ def test_without_enough_calibration_frames_only_the_plain_checks_work(reference:
 def test_where_calibration_frames_are_black_black_is_not_looked_for() -> None:
     frames = belt(range(40)) + [np.zeros((SIZE, SIZE, 3), np.uint8)] * 2
     monitor = Monitor(learnt(frames))
-    assert monitor.inactive == ("black pictures are not looked for: calibration frames are so too",)
+    assert monitor.remarks[0] == "black pictures are not looked for: calibration frames are so too"
     assert monitor.look(np.zeros((1, SIZE, SIZE, 3), np.uint8), FRAME, 0.0) == ()
 
 
@@ -360,6 +360,6 @@ def test_what_cannot_be_compared_neither_proves_nor_clears(reference: Reference)
     assert all(kinds == [] for full, kinds in found if not full)
     judged = ["unlike" in kinds for full, kinds in found if full]
     first = judged.index(True)
-    # 0.3 s of full views, of which each is a tenth.
-    assert 0.2 * RATE <= first <= 0.4 * RATE
+    # 0.2 s of full views, of which each is a tenth.
+    assert 0.15 * RATE <= first <= 0.3 * RATE
     assert all(judged[first:])

@@ -8,7 +8,8 @@ import pytest
 from edgecnn.errors import BundleError
 from edgecnn.integer_graph import write_npz
 from edgecnn.runtime.health.features import measure
-from edgecnn.runtime.health.reference import FEATURES, Gatherer, Reference
+from edgecnn.runtime.health.gatherer import Gatherer
+from edgecnn.runtime.health.reference import FEATURES, Reference
 from tests.runtime.health.belt import belt, learnt
 
 
