@@ -10,14 +10,14 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console, JustifyMethod
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 from rich.text import Text
 
@@ -126,6 +126,15 @@ def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iter
     """Yield ``items`` behind a progress bar on stderr; nothing is drawn where stderr is no terminal."""
     console = err()
     yield from track(items, what, total=total, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give what moves a progress bar on stderr to a count; nothing is drawn where stderr is no terminal."""
+    console = err()
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.update(task, completed=count)
 
 
 @contextmanager

@@ -109,6 +109,7 @@ def command(
             overwrite,
             None if max_drop is None else max_drop / 100,
             tuple(good or ()),
+            drawn=calibrate is None and not source.frames,
         )
         report = build(request, folder, progress)
     if as_json:

@@ -12,10 +12,10 @@ from edgecnn.composer.source import Expectation
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.runtime import engines
+from edgecnn.runtime.health.reference import FILE as HEALTH_FILE
 from edgecnn.tensor import TensorSpec
 from edgecnn.vision.tasks.segment import MOST_CLASSES
 
-HEALTH_FILE = "health.npz"
 PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "torch")
 
 

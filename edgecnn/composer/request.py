@@ -42,6 +42,8 @@ class Request:
             for no budget. See `edgecnn.composer.budget`.
         good: For inspections: the folders of pictures to evaluate on that hold sound parts; all others hold defective
             ones.
+        drawn: Whether the calibration frames are drawn, or from another place: then they do not say what pictures of
+            the camera look like.
     """
 
     source: Source
@@ -53,6 +55,7 @@ class Request:
     overwrite: bool = False
     max_drop: float | None = None
     good: tuple[str, ...] = ()
+    drawn: bool = False
 
 
 @dataclass

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from edgecnn import exact_sums
 from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
-from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
+from edgecnn.composer.contract import decides, manifest_of, open_artefact
 from edgecnn.composer.decision_range import check_reach
 from edgecnn.composer.evaluate import Evaluation, evaluate, float_run
 from edgecnn.composer.fidelity import warnings as fidelity_warnings
@@ -108,8 +108,8 @@ def build(request: Request, output: Path, progress: Progress = lambda stage, ste
         progress("writing", 1)
         graph.save(scratch / manifest.graph)
         write_npz(scratch / manifest.golden, golden)
-        if rung.health is not None:
-            write_npz(scratch / HEALTH_FILE, rung.health.arrays())
+        if rung.health is not None and manifest.health is not None:
+            write_npz(scratch / manifest.health, rung.health.arrays())
         contents: dict[str, Path | bytes] = {item.name: item for item in scratch.rglob("*") if item.is_file()}
         texts = reporting.texts(work, report, manifest, pictures, evaluation)
         write_bundle(output, manifest, contents | texts, request.overwrite, lambda written: read_back(written, proofs))

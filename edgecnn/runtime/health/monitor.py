@@ -18,7 +18,7 @@ from edgecnn.runtime.health.limits import Limits
 from edgecnn.runtime.health.place import small
 from edgecnn.runtime.health.reference import ENOUGH, OUTLIERS, Reference
 from edgecnn.runtime.health.settings import HealthSettings
-from edgecnn.runtime.health.size import SizeCheck
+from edgecnn.runtime.health.size import SizeCheck, least_size
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.results import Finding
 
@@ -59,6 +59,7 @@ class Monitor:
         self._black = self._settings.black and "black" not in usual
         self._saturated = self._settings.saturated and "saturated" not in usual
         self._size = SizeCheck(None if _is_prepared(reference, preprocess) else reference)
+        self._least = least_size(reference, preprocess)
         self._shape: tuple[int, ...] = ()
         self._part = slice(None), slice(None)
         self._restart()
@@ -124,6 +125,7 @@ class Monitor:
             self._shape, self._part = frame_shape, seen_part(frame_shape, self._preprocess)
         picture = tensor[0][self._part]
         reason = self._size.look(frame_shape, timestamp) if self._settings.size else ""
+        reason = reason or self._tiny(frame_shape)
         wrong_size = (Finding("size", reason),) if reason else ()
         blank = self._blank(picture)
         if blank:
@@ -133,6 +135,13 @@ class Monitor:
             self._checked = timestamp
             self._found = self._check(tensor[0], picture, timestamp, comparable, frame, edges)
         return (*wrong_size, *self._found) if wrong_size else self._found
+
+    def _tiny(self, frame_shape: tuple[int, ...]) -> str:
+        height, width = self._least
+        if not self._settings.tiny or (frame_shape[0] >= height and frame_shape[1] >= width):
+            return ""
+        came = f"{frame_shape[1]} x {frame_shape[0]}"
+        return f"the picture is {came}: enlarged from less than {width} x {height}, it shows nothing"
 
     def _blank(self, picture: Image) -> str:
         if has_content(picture):

@@ -23,6 +23,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 FEATURES = ("brightness", "blue", "red", *JUDGED)
+FILE = "health.npz"
+"""What a bundle calls it."""
 ENOUGH = 20
 """Calibration frames: of fewer, extremes and variations say too little."""
 OUTLIERS = 100

@@ -18,6 +18,8 @@ class HealthSettings:
         black: Whether black pictures are looked for.
         saturated: Whether white pictures are looked for.
         size: Whether frames of another aspect ratio, number of channels or, for a moment, resolution are looked for.
+        tiny: Whether frames are looked for that are much smaller than the calibration frames, or than the model's
+            picture where nothing is known of those: enlarged, they hold nothing that a model could find.
         frozen_seconds: How long a picture may stay the same, None to switch it off. A camera's noise changes every
             picture; strongly compressed video of a belt that stands still, and drawn pictures, may not change.
         detail: Tolerated change of sharpness and noise, of 1.
@@ -33,6 +35,7 @@ class HealthSettings:
     black: bool = True
     saturated: bool = True
     size: bool = True
+    tiny: bool = True
     frozen_seconds: float | None = 0.5
     detail: float | None = 0.25
     shift: float | None = 0.02

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from edgecnn.runtime.health.reference import Reference, with_channels
+from edgecnn.vision.preprocess import Preprocess
 
 ASPECT = 0.02
 """Tolerated change of width over height, of 1: cropped rows of an encoder, no more."""
 SETTLE_SECONDS = 1.0
 """After a change of resolution alone the picture counts as wrong for so long: whatever changed it, is at work."""
+LESS_THAN_CALIBRATED, LESS_THAN_SEEN = 2, 4
+"""How many times smaller than the smallest calibration frame, or than the model's picture, is too small."""
 
 
 class SizeCheck:
@@ -69,6 +72,15 @@ class SizeCheck:
         self._now = None if now is None else with_channels(tuple(int(size) for size in now))
         self._until = None if until is None else float(until)
         self._reason = str(state["reason"])
+
+
+def least_size(reference: Reference | None, preprocess: Preprocess | None) -> tuple[int, int]:
+    """Return the least height and width of a frame that shows anything; (1, 1) where nothing is known."""
+    if reference is not None:
+        height, width = reference.frames[:2, 0].tolist()
+        return max(1, height // LESS_THAN_CALIBRATED), max(1, width // LESS_THAN_CALIBRATED)
+    height, width = (1, 1) if preprocess is None else preprocess.size
+    return max(1, height // LESS_THAN_SEEN), max(1, width // LESS_THAN_SEEN)
 
 
 def _misfit(shape: tuple[int, int, int], expected: list[list[int]]) -> str:
