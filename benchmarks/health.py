@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from edgecnn.manifest import Resize
 from edgecnn.runtime.health.blank import is_black, is_saturated
+from edgecnn.runtime.health.faults import FAULTS
 from edgecnn.runtime.health.gatherer import Gatherer
 from edgecnn.runtime.health.monitor import Monitor
 from edgecnn.runtime.health.reference import Reference
@@ -141,7 +142,7 @@ def reference_of(scene: Scene, preprocess: Preprocess, numbers: Sequence[int] = 
     numbers = numbers or [number for number in range(scene.count) if scene.calibrates(number)]
     for number in numbers[:: max(1, len(numbers) // MOST_CALIBRATION_FRAMES)]:
         frame = scene.seen(number)
-        gatherer.add(preprocess(frame), frame.shape)
+        gatherer.add(preprocess(frame), frame.shape, frame)
     reference = gatherer.reference()
     assert reference is not None
     return reference
@@ -168,7 +169,7 @@ def false_alarms(scene: Scene, preprocess: Preprocess, first: float | None) -> t
 
 def judge(monitor: Monitor, frame: Image, tensor: Image, timestamp: float) -> list[str]:
     """Return the kinds of what is wrong with a frame."""
-    return [finding.kind for finding in monitor.look(tensor[None], frame.shape, timestamp)]
+    return [finding.kind for finding in monitor.look(tensor[None], frame.shape, timestamp, frame=frame)]
 
 
 class Bench:
@@ -183,6 +184,14 @@ class Bench:
         self._scene, self._preprocess = scene, preprocess
         self._reference = reference_of(scene, preprocess)
         self._second, self._onsets = int(scene.rate), scene.onsets()
+        self.name = f"{scene.name}, {preprocess.size[1]} {preprocess.resize.mode}"
+
+    def promise(self, name: str, times: int, seed: int) -> str:
+        """Return the least strength of a fault that is promised to be found, and the share that is found."""
+        least = self._reference.finds[name]
+        if least is None:
+            return "-"
+        return f"{least:g}: {self.share(tried(name, least), '', times, seed)[0]:.1%}"
 
     def share(self, fault: Fault, kind: str, times: int, seed: int) -> tuple[float, float]:
         """Throw in a fault so many times; return how often it was found, and how often under its own name."""
@@ -260,6 +269,11 @@ def other(stranger: Scene) -> Fault:
     return fault
 
 
+def tried(name: str, strength: float) -> Fault:
+    """Put in a fault as calibration does."""
+    return lambda scene, number, onset, rng, preprocess: FAULTS[name].apply(scene.seen(number), strength)
+
+
 def faults(scene: Scene, scenes: Sequence[Scene]) -> Iterator[tuple[str, str, Fault]]:
     """Yield each fault: its row, the kind of finding, and what it shows."""
     yield "black", "black", flat(4)
@@ -319,6 +333,16 @@ def table(scenes: Sequence[Scene], strangers: Sequence[Scene], times: int) -> No
         pairs = zip(benches, known, strict=True)
         cells = [_shares(bench, *each[row], times, number) if row in each else "" for bench, each in pairs]
         print(f"| {row} | " + " | ".join(cells) + " |", flush=True)
+    promises(benches, times)
+
+
+def promises(benches: Sequence[Bench], times: int) -> None:
+    """Print what calibration promises to find, and in how many sequences that is found within a second."""
+    print("\n| promised | " + " | ".join(bench.name for bench in benches) + " |")
+    print("|---|" + "---|" * len(benches), flush=True)
+    for seed, name in enumerate(FAULTS):
+        cells = [bench.promise(name, times, seed) for bench in benches]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def _shares(bench: Bench, kind: str, fault: Fault, times: int, seed: int) -> str:

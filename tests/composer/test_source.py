@@ -153,8 +153,10 @@ def test_the_threshold_of_an_inspection_can_be_set() -> None:
     trained = Expectation(decoding={"threshold": 0.5, "peak_pixels": 4})
     carded = Expectation(thresholds={"dent": 0.5})
 
-    assert trained.with_threshold(0.7) == Expectation(decoding={"threshold": 0.7, "peak_pixels": 4})
-    assert carded.with_threshold(0.7) == Expectation(thresholds={"dent": 0.7})
+    assert trained.with_threshold(0.7) == Expectation(
+        decoding={"threshold": 0.7, "peak_pixels": 4}, threshold_told=True
+    )
+    assert carded.with_threshold(0.7) == Expectation(thresholds={"dent": 0.7}, threshold_told=True)
 
 
 @pytest.mark.parametrize(

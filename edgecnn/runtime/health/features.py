@@ -159,8 +159,10 @@ def _differences(grey: Image, strips: int, rank: int) -> float:
 
 
 def _inside(values: npt.NDArray[Any], strips: int) -> npt.NDArray[Any]:
-    """Return the rows whose neighbours belong to the same strip, (rows, W)."""
-    width = values.shape[1]
+    """Return the rows whose neighbours belong to the same strip, (rows, W); all of a picture of two rows or less."""
+    rows, width = values.shape
+    if rows // strips < 3:
+        return values
     return np.ascontiguousarray(values.reshape(strips, -1, width)[:, 1:-1]).reshape(-1, width)
 
 

@@ -82,10 +82,6 @@ class Limits:
         self._low[FEATURES.index("distance")] = 0.0
         self._low[FEATURES.index("grain")] = -np.inf
         self._high[FEATURES.index("texture")] = np.inf
-        if reference.place is None and reference.finds["movement"] is None and reference.is_enough:
-            # What moves with every part does not show where the camera looks.
-            for name in ("right", "down"):
-                self._low[FEATURES.index(name)], self._high[FEATURES.index(name)] = -np.inf, np.inf
         width = self._high - self._low
         self._width = np.where(np.isfinite(width) & (width > 0), width, 1.0)
 

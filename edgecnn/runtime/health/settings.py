@@ -39,7 +39,7 @@ class HealthSettings:
     frozen_seconds: float | None = 0.5
     detail: float | None = 0.25
     shift: float | None = 0.02
-    likeness: float | None = 0.15
+    likeness: float | None = 0.2
     light: float | None = 0.25
     margin: float = 1.0
     persist_seconds: float = 0.3

@@ -328,4 +328,4 @@ def test_stills_are_judged_one_by_one(model: Model) -> None:
 
 def test_what_cannot_be_judged_is_said(model: Model) -> None:
     with model.watch(ScriptedSource([], live=False)) as loop:
-        assert "the bundle holds nothing about its calibration frames" in loop.remarks[0]
+        assert "the bundle does not know what pictures of this camera look like" in loop.remarks[0]

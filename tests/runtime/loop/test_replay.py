@@ -112,7 +112,7 @@ def test_what_differs_is_named(event: Path, defect_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record.update(schema=99), "schema 99, this version of edgecnn reads 1"),
+        (lambda record: record.update(schema=99), "schema 99, this version of edgecnn reads 2"),
         (lambda record: record.pop("moments"), "no recorded event, or a damaged one"),
         (lambda record: record["moments"].pop(), "moments with a frame"),
         (lambda record: record["rules"]["health"].update(magic=1), "magic"),
