@@ -40,7 +40,8 @@ def _blurred(frame: Image, sigma: float) -> Image:
 
 
 def _noisy(frame: Image, level: float) -> Image:
-    return np.asarray(cv2.add(frame, np.float32(level) * _noise(frame.shape), dtype=cv2.CV_8U), np.uint8)
+    noisy = cv2.add(frame, np.float32(level) * _noise(frame.shape), dtype=cv2.CV_8U)
+    return np.asarray(noisy, np.uint8).reshape(frame.shape)
 
 
 @lru_cache(maxsize=1)

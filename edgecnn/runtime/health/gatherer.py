@@ -188,7 +188,7 @@ class Gatherer:
         moved = [index for index, (name, strength) in enumerate(CASES) if (name, strength) in _MOVED]
         seen = [reference.judge(faulty[index].model)[_MOVEMENT] for faulty in self._faulty for index in moved]
         reach = np.maximum(reference.above[_MOVEMENT], reference.below[_MOVEMENT])
-        if np.mean(np.abs(seen - reference.middle[_MOVEMENT]) > reach) > 0.5:
+        if (np.abs(np.array(seen) - reference.middle[_MOVEMENT]) > reach).any(axis=1).mean() > 0.5:
             return reference
         above, below = reference.above.copy(), reference.below.copy()
         above[_MOVEMENT] = below[_MOVEMENT] = UNTOLD

@@ -27,7 +27,7 @@ _STILL = 6.0
 """Deviation in grey levels, over all frames, up to which a pixel stays the same: noise, and a little flicker."""
 _SHARE = 0.95
 _LEAST_CELLS, _MOST_CELLS = 2, 6
-_STRUCTURE = 30.0
+_STRUCTURE = 5.0
 """Mean square slope along either axis, grey levels per pixel squared, from which a patch shows where it is."""
 _SEARCHED = 0.12
 """How far from its place it is looked for, of the picture."""

@@ -232,6 +232,22 @@ def test_pictures_of_many_sizes_may_come_in_many_sizes() -> None:
         assert not any(kinds(monitor, belt(range(5)), float(second), shape))
 
 
+@pytest.mark.parametrize(("shape", "fits"), [((4, 5), False), ((8, 10), False), ((31, 64), False), ((32, 32), True)])
+def test_thumbnails_are_no_pictures(shape: tuple[int, int], fits: bool) -> None:
+    monitor = Monitor(None, HealthSettings(size=False), Preprocess((128, 128), 3))
+    tensor = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), np.uint8)
+    found = monitor.look(tensor, (*shape, 3), 0.0)
+    assert [item.kind for item in found] == ([] if fits else ["size"])
+    assert Monitor(None, HealthSettings(tiny=False), Preprocess((128, 128), 3)).look(tensor, shape, 0.0) == ()
+
+
+def test_pictures_may_be_as_small_as_the_calibration_frames_were(reference: Reference) -> None:
+    monitor = Monitor(reference, HealthSettings(size=False, frozen_seconds=None))
+    frames = belt(range(1001, 1004))
+    assert not any(kinds(monitor, frames, shape=(240, 240, 3)))
+    assert kinds(monitor, frames, shape=(239, 239, 3)) == [["size"]] * 3
+
+
 # What is not known is not judged
 
 
