@@ -46,7 +46,7 @@ def reference() -> Reference:
 
 def test_it_is_found_where_nothing_changes(reference: Reference) -> None:
     assert reference.place is not None
-    left, top, width, height = reference.place.box.tolist()
+    _, top, width, height = reference.place.box.tolist()
     assert top + height <= 96 * 40 / 240 + 1
     assert width >= 12
     assert reference.finds["movement"] == pytest.approx(0.05)
