@@ -100,10 +100,10 @@ def command(
 ) -> None:
     """Watch a source, decide about every picture or part, and tell sinks and a web page.
 
-    Every verdict is PASS, REJECT or INVALID. Black, white, stale and missing pictures are INVALID at once, frozen ones of
-    a camera's stream after 0.5 s; blurred, noisy, shifted or strange ones after 0.3 s, as far as the calibration frames
-    tell: what they do is said at the start. A lost camera is tried again for ever. SIGTERM and Ctrl-C end it cleanly;
-    systemd's watchdog is served.
+    Every verdict is PASS, REJECT or INVALID. Black, white, stale and missing pictures are INVALID at once, frozen ones
+    of a camera's stream after 0.5 s; blurred, noisy, shifted or strange ones after 0.3 s, as far as the calibration
+    frames tell: what they do is said at the start. A lost camera is tried again for ever. SIGTERM and Ctrl-C end it
+    cleanly; systemd's watchdog is served.
     """
     from edgecnn.runtime.loop.parts import PartSettings
     from edgecnn.runtime.model import load
