@@ -15,7 +15,7 @@ from edgecnn.runtime.health.settings import HealthSettings
 
 Float64 = npt.NDArray[np.float64]
 
-CLEARLY = 0.05
+CLEARLY = 0.1
 
 
 @dataclass(frozen=True)
