@@ -23,7 +23,7 @@ FLAT = 4.0
 """Grey levels: where the cells differ by less than about this, there is noise rather than a layout."""
 _SMALLEST_ENERGY = 0.5
 SMALLEST_LEVEL = 8.0
-_STRIPS, _STRIP_PIXELS = 8, 12_288
+_STRIPS, _STRIP_PIXELS = 8, 8_192
 """Strips of whole rows, all over the picture, in which edges are looked at, and pixels of one, to bound the cost."""
 _SAMPLES = 16
 _QUIET = CELLS // 20
@@ -141,7 +141,8 @@ def seen_part(frame_shape: tuple[int, ...], preprocess: Preprocess | None) -> tu
 
 def _energy(grey: Image, strips: int) -> float:
     """Return the mean absolute Laplacian, grey levels, of strips that lie one below the other."""
-    return float(np.abs(_inside(cv2.Laplacian(grey, cv2.CV_16S), strips)).mean()) + _SMALLEST_ENERGY
+    edges = _inside(cv2.Laplacian(grey, cv2.CV_16S), strips)
+    return float(cv2.norm(edges, cv2.NORM_L1)) / edges.size + _SMALLEST_ENERGY
 
 
 def _differences(grey: Image, strips: int, rank: int) -> float:
