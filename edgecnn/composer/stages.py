@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecnn import exact_sums
+from edgecnn.arrays import write_npz
 from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import HEALTH_FILE, decides, manifest_of, open_artefact
@@ -37,7 +38,7 @@ from edgecnn.errors import (
 )
 from edgecnn.export import artefact
 from edgecnn.graph import notes as graph_notes
-from edgecnn.integer_graph import Array, IntegerGraph, write_npz
+from edgecnn.integer_graph import Array, IntegerGraph
 from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.frame_input import FrameInput

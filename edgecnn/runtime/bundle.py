@@ -21,14 +21,16 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import read_npz
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import BundleError, EdgecnnError
+from edgecnn.limits import Limit
 from edgecnn.manifest import FILE_NAME, EngineEntry, FileEntry, Manifest, check_file_name
 from edgecnn.runtime import archive
 from edgecnn.runtime.closing import Closing
 
 Content = bytes | Path
-LARGEST_MANIFEST = 4 << 20
-LARGEST_BUNDLE = 1 << 30
 _BLOCK = 1 << 20
 
 
@@ -87,7 +89,7 @@ class Bundle(Closing):
         self._temporary = temporary
 
     @classmethod
-    def open(cls, path: str | Path, largest: int = LARGEST_BUNDLE) -> Bundle:
+    def open(cls, path: str | Path, largest: int = limits.BUNDLE.most) -> Bundle:
         """Open a bundle and check all of it.
 
         Args:
@@ -97,19 +99,20 @@ class Bundle(Closing):
         Raises:
             BundleError: If it is missing, damaged, edited, hostile or of another version; the message names the file.
         """
-        path = Path(path)
-        if path.is_dir():
-            return cls(_check_folder(path, largest), path)
-        if not path.is_file():
-            raise BundleError(f"{path}: no such bundle; expected a folder with {FILE_NAME}, or a .zip of one.")
-        return cls._open_zip(path, largest)
+        path, limit = Path(path), replace(limits.BUNDLE, most=largest)
+        with boundary(BundleError, f"{path}: cannot be opened"):
+            if path.is_dir():
+                return cls(_check_folder(path, limit), path)
+            if not path.is_file():
+                raise BundleError(f"{path}: no such bundle; expected a folder with {FILE_NAME}, or a .zip of one.")
+            return cls._open_zip(path, limit)
 
     @classmethod
-    def _open_zip(cls, path: Path, largest: int) -> Bundle:
+    def _open_zip(cls, path: Path, limit: Limit) -> Bundle:
         folder = Path(tempfile.mkdtemp(prefix="edgecnn-"))
         try:
-            archive.unpack(path, folder, largest)
-            return cls(_check_folder(folder, largest), folder, temporary=True)
+            archive.unpack(path, folder, limit)
+            return cls(_check_folder(folder, limit), folder, temporary=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -167,7 +170,7 @@ def read_golden(path: Path, manifest: Manifest) -> Golden:
     Raises:
         BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
     """
-    arrays = archive.read_npz(path, LARGEST_BUNDLE)
+    arrays = read_npz(path, limits.ARRAYS, BundleError)
     specs = [("frames", manifest.input.tensor)]
     specs += [(f"out_{index}", output.tensor) for index, output in enumerate(manifest.outputs)]
     count = len(arrays["frames"]) if arrays.get("frames", np.empty(())).ndim else 0
@@ -290,11 +293,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _check_folder(folder: Path, largest: int) -> Manifest:
+def _check_folder(folder: Path, limit: Limit) -> Manifest:
     manifest = _read_manifest(folder / FILE_NAME)
-    total = sum(entry.size for entry in manifest.files.values())
-    if total > largest:
-        raise BundleError(f"{folder}: {total} bytes are more than the {largest} that a bundle may have.")
+    limit.check(sum(entry.size for entry in manifest.files.values()), folder, BundleError)
     missing = [name for name in manifest.needed_files() if name not in manifest.files]
     if missing:
         raise BundleError(f"{folder}: the manifest does not list '{missing[0]}', which the bundle needs.")
@@ -305,12 +306,11 @@ def _check_folder(folder: Path, largest: int) -> Manifest:
 
 def _read_manifest(path: Path) -> Manifest:
     _check_regular(path, FILE_NAME)
-    if path.stat().st_size > LARGEST_MANIFEST:
-        raise BundleError(f"{path}: larger than {LARGEST_MANIFEST} bytes; that is no manifest.")
+    content = read_bytes(path, limits.MANIFEST, BundleError)
+    with boundary(BundleError, f"{path}: cannot be read"):
+        text = content.decode()
     try:
-        return Manifest.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: cannot be read: {error}.") from error
+        return Manifest.loads(text)
     except BundleError as error:
         raise BundleError(f"{path.parent}: {error}") from error
 

@@ -76,7 +76,7 @@ class LiteRTEngine(EngineBase):
                 self._interpreter.set_tensor(index, _to_int8(array) if shifted else array.astype(dtype, copy=False))
             self._interpreter.invoke()
             found = [self._interpreter.get_tensor(index) for index, _, _ in self._outputs_at]
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:
             raise EngineError(f"{NAME} failed: {error}") from error
         return [
             _to_uint8(array) if shifted else array.astype(spec.dtype, copy=False)
@@ -117,7 +117,7 @@ def load(
         interpreter.allocate_tensors()
     except ImportError as error:
         raise _numpy_too_new(package.__name__, error) from error
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
         raise EngineError(f"{path.name}: {NAME} cannot load it: {error}") from error
     return LiteRTEngine(interpreter, path, inputs, outputs, exact=delegates is None)
 

@@ -18,8 +18,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import read_npz
+from edgecnn.boundary import boundary
 from edgecnn.errors import BundleError
-from edgecnn.runtime import archive
 from edgecnn.runtime.health.blank import is_black, is_saturated
 from edgecnn.runtime.health.features import CELLS, EDGES, Measured, measure, normalised, seen_part
 from edgecnn.runtime.health.layout import JUDGED, VARIATIONS, Layout
@@ -38,7 +40,6 @@ OUTLIERS = 100
 """One calibration frame of so many may be out of order itself, for each feature."""
 _FOLDS = 10
 _MOST_FRAMES = 2048
-_LARGEST_FILE = 1 << 20
 _SHAPES: dict[str, tuple[tuple[int, ...], str]] = {
     "count": ((), "int64"),
     "black": ((), "int64"),
@@ -101,9 +102,10 @@ class Reference:
         Raises:
             BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
         """
-        arrays = archive.read_npz(path, _LARGEST_FILE)
+        arrays = read_npz(path, limits.HEALTH, BundleError)
         try:
-            return cls.from_arrays(arrays)
+            with boundary(BundleError, "it makes no sense"):
+                return cls.from_arrays(arrays)
         except BundleError as error:
             raise BundleError(f"{path.name}: {error}") from error
 
