@@ -2,7 +2,7 @@
 
 Writing goes to a hidden neighbour first and is renamed into place, so that there is the old bundle or the new one and
 never half of one. Reading takes every byte for hostile until its digest was compared: no pickle, no path that leaves
-the bundle, no symbolic link, no more bytes than the manifest says.
+the bundle, no symbolic link, no more bytes and no other files than the manifest says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -299,9 +299,28 @@ def _check_folder(folder: Path, limit: Limit) -> Manifest:
     missing = [name for name in manifest.needed_files() if name not in manifest.files]
     if missing:
         raise BundleError(f"{folder}: the manifest does not list '{missing[0]}', which the bundle needs.")
+    _check_nothing_else(folder, manifest)
     for name, entry in sorted(manifest.files.items()):
         _check_file(folder, name, entry)
     return manifest
+
+
+def _check_nothing_else(folder: Path, manifest: Manifest) -> None:
+    """Refuse what the manifest does not list: no digest holds it, and an engine may read it all the same.
+
+    The weights that an ONNX file keeps beside itself are such a thing: they could be edited afterwards.
+    """
+    files = {FILE_NAME, *manifest.files}
+    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
+    for place, below, names in os.walk(folder):
+        where = Path(place).relative_to(folder)
+        found = {(where / name).as_posix() for name in names} - files
+        found |= {(where / name).as_posix() for name in below} - folders
+        if found:
+            raise BundleError(
+                f"{folder}: it holds '{min(found)}', which the manifest does not list. A bundle holds what is listed "
+                "and nothing else: remove it, or fetch the bundle again."
+            )
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -314,3 +314,23 @@ def test_every_listed_name_is_one_that_may_be_written(make_bundle: MakeBundle) -
     for name in document["files"]:
         check_file_name(name)
     assert Manifest.loads(json.dumps(document)).name == "tiny"
+
+
+@pytest.mark.parametrize("name", ["model.bin", "weights.data", ".hidden", "sub/deep/x", "MANIFEST.JSON"])
+def test_a_file_that_is_not_listed_is_refused(make_bundle: MakeBundle, tmp_path: Path, name: str) -> None:
+    path = make_bundle()
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    (path / name).write_bytes(b"no digest holds this")
+    with pytest.raises(BundleError, match=f"it holds '{name.split('/')[0]}', which the manifest does not list"):
+        Bundle.open(path)
+    zipped = rezipped(make_bundle("tiny.zip"), tmp_path / "more.zip", extra=[(name, b"x")])
+    with pytest.raises(BundleError, match=r"which the manifest does not list|is there twice"):
+        Bundle.open(zipped)
+
+
+def test_a_link_or_an_empty_folder_that_is_not_listed_is_refused(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    for number, add in enumerate((Path.mkdir, lambda path: path.symlink_to(tmp_path), os.mkfifo)):
+        path = make_bundle(f"b{number}")
+        add(path / "more")
+        with pytest.raises(BundleError, match="it holds 'more', which the manifest does not list"):
+            Bundle.open(path)
