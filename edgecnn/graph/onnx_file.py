@@ -11,6 +11,7 @@ from onnx import version_converter
 from edgecnn import limits
 from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import ModelError
+from edgecnn.graph.expansion import check_size
 from edgecnn.graph.input_shapes import InputShape, fix_input_shapes
 from edgecnn.graph.settle import settle
 
@@ -38,6 +39,7 @@ def import_onnx(path: str | Path, input_shape: InputShape | None = None) -> ir.M
     with boundary(ModelError, f"{path} cannot be imported"):
         proto = _parse(path)
         _load_external_data(proto, path)
+        check_size(proto)
         _check(proto, path)
         fix_input_shapes(proto.graph, input_shape)
         proto = _at_working_opset(proto, path)
