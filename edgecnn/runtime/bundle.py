@@ -1,7 +1,7 @@
 """Bundles on disk: a folder, or the same as one ``.zip``, written in one piece and checked before anything is used.
 
-Writing goes to a hidden neighbour first and is renamed into place, so that there is the old bundle or the new one and
-never half of one. Reading takes every byte for hostile until its digest was compared: no pickle, no path that leaves
+Writing goes to a hidden neighbour first and changes places with what was there, so that there is the old bundle or the
+new one, never half of one and never none. Reading takes every byte for hostile until its digest was compared: no pickle, no path that leaves
 the bundle, no symbolic link, no more bytes and no other files than the manifest says.
 """
 
@@ -11,12 +11,11 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +28,15 @@ from edgecnn.limits import Limit
 from edgecnn.manifest import FILE_NAME, EngineEntry, FileEntry, Manifest, check_file_name
 from edgecnn.runtime import archive
 from edgecnn.runtime.closing import Closing
+from edgecnn.runtime.exchange import exchange
+from edgecnn.runtime.scratch import Scratch
 
 Content = bytes | Path
+UNPACKED = "edgecnn-unpacked-"
+"""Begins the names of folders that zip files are unpacked to."""
+Opened = TypeVar("Opened", bound=Closing)
 _BLOCK = 1 << 20
+_TRIES = 1000
 
 
 def write_bundle(
@@ -76,17 +81,17 @@ def write_bundle(
 
 
 class Bundle(Closing):
-    """A checked bundle. A context manager: an unpacked ``.zip`` is removed at its end.
+    """A checked bundle. A context manager: an unpacked ``.zip`` is removed at its end, or with the object.
 
     Attributes:
         manifest: The contract.
         folder: Where the files lie; all of them were compared with their digests.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path, temporary: bool = False) -> None:
+    def __init__(self, manifest: Manifest, folder: Path, unpacked: Scratch | None = None) -> None:
         self.manifest = manifest
         self.folder = folder
-        self._temporary = temporary
+        self._unpacked = unpacked
 
     @classmethod
     def open(cls, path: str | Path, largest: int = limits.BUNDLE.most) -> Bundle:
@@ -100,6 +105,10 @@ class Bundle(Closing):
             BundleError: If it is missing, damaged, edited, hostile or of another version; the message names the file.
         """
         path, limit = Path(path), replace(limits.BUNDLE, most=largest)
+        return whole(path, lambda: cls._open(path, limit))
+
+    @classmethod
+    def _open(cls, path: Path, limit: Limit) -> Bundle:
         with boundary(BundleError, f"{path}: cannot be opened"):
             if path.is_dir():
                 return cls(_check_folder(path, limit), path)
@@ -109,12 +118,12 @@ class Bundle(Closing):
 
     @classmethod
     def _open_zip(cls, path: Path, limit: Limit) -> Bundle:
-        folder = Path(tempfile.mkdtemp(prefix="edgecnn-"))
+        unpacked = Scratch(UNPACKED)
         try:
-            archive.unpack(path, folder, limit)
-            return cls(_check_folder(folder, limit), folder, temporary=True)
+            archive.unpack(path, unpacked.folder, limit)
+            return cls(_check_folder(unpacked.folder, limit), unpacked.folder, unpacked)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            unpacked.close()
             raise
 
     @property
@@ -142,9 +151,40 @@ class Bundle(Closing):
 
     def close(self) -> None:
         """Remove what was unpacked. A second call does nothing."""
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._temporary = False
+        if self._unpacked is not None:
+            self._unpacked.close()
+
+
+def whole(path: Path, use: Callable[[], Opened]) -> Opened:
+    """Return what ``use`` makes of the bundle at ``path``, all of it out of one and the same bundle.
+
+    A bundle may be replaced while somebody reads it, and half of what is read is then another's. It is read again.
+
+    Raises:
+        EdgecnnError: What ``use`` raises of a bundle that was not replaced meanwhile.
+        BundleError: If it is replaced again and again.
+    """
+    for _ in range(_TRIES):
+        before = _identity(path)
+        try:
+            made = use()
+        except EdgecnnError:
+            if _identity(path) == before:
+                raise
+        else:
+            if _identity(path) == before:
+                return made
+            made.close()
+    raise BundleError(f"{path}: it is replaced again and again, faster than it can be read.")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what is another for another file or folder at ``path``; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 @dataclass(frozen=True)
@@ -220,11 +260,8 @@ def _wrapped(path: Path) -> Iterator[None]:
 def _scratch_folder(path: Path) -> Iterator[Path]:
     """Make a hidden folder beside ``path``, on the same file system, and remove it at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with Scratch(f".{path.name}.", ".partial", path.parent) as scratch:
+        yield scratch.folder
 
 
 def _stage(folder: Path, manifest: Manifest, files: Mapping[str, Content]) -> Manifest:
@@ -269,18 +306,25 @@ def _flush(stream: IO[bytes]) -> None:
 
 
 def _swap(staged: Path, path: Path, scratch: Path) -> None:
-    """Put ``staged`` at ``path``; a folder that was there is kept until the new one stands."""
+    """Put ``staged`` at ``path`` in one step; what was there goes with ``scratch``.
+
+    Where a folder stands and the file system cannot exchange two, it takes two renames: a process that is killed
+    between them leaves no bundle at ``path``, and the old one in ``scratch`` until the next one is written.
+    """
     if staged.is_file() or not path.exists():
         os.replace(staged, path)
-    else:
-        old = scratch / "old"
-        os.rename(path, old)
-        try:
-            os.rename(staged, path)
-        except OSError:
-            os.rename(old, path)
-            raise
+    elif not exchange(staged, path):
+        _swap_in_two_steps(staged, path, scratch / "old")
     _sync_folder(path.parent)
+
+
+def _swap_in_two_steps(staged: Path, path: Path, old: Path) -> None:
+    os.rename(path, old)
+    try:
+        os.rename(staged, path)
+    except OSError:
+        os.rename(old, path)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, Manifest
 from edgecnn.proof import FAILED, SKIPPED, Limits
 from edgecnn.runtime import engines, processor
-from edgecnn.runtime.bundle import Bundle, Golden
+from edgecnn.runtime.bundle import Bundle, Golden, whole
 from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.compare import compare
 from edgecnn.runtime.health.reference import Reference
@@ -193,6 +193,10 @@ def load(bundle: str | Path, engine: str | None = None, threads: int | None = No
     """
     if self_test not in SELF_TESTS:
         raise OptionError(f"self_test must be on or off, got '{self_test}'.")
+    return whole(Path(bundle), lambda: _load(bundle, engine, threads, self_test))
+
+
+def _load(bundle: str | Path, engine: str | None, threads: int | None, self_test: str) -> Model:
     opened = Bundle.open(bundle)
     try:
         entry = choose_entry(opened.manifest, engine)
