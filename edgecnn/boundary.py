@@ -14,6 +14,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.limits import Limit
 
 _LONGEST = 300
+_BLOCK = 1 << 20
 
 
 @contextmanager
@@ -68,7 +69,10 @@ def read_bytes(path: Path, limit: Limit, kind: type[EdgecnnError]) -> bytes:
     Raises:
         EdgecnnError: Of ``kind``, if it cannot be read or is larger.
     """
+    data = bytearray()
     with boundary(kind, f"{path}: cannot be read"), path.open("rb") as stream:
-        data = stream.read(limit.most + 1)
+        # Block by block: Python allocates what it is asked to read, not what there is.
+        while len(data) <= limit.most and (block := stream.read(min(_BLOCK, limit.most + 1 - len(data)))):
+            data += block
     limit.check(len(data), path, kind)
-    return data
+    return bytes(data)

@@ -72,5 +72,5 @@ TRAINED = Limit("a trained file", 1 << 29)
 METADATA = Limit("the metadata of a trained file", 1 << 20, "characters")
 """What the file's text may have, before it is read as JSON."""
 
-TRIAL_MEMORY = Limit("an engine in its trial", 4 << 30)
+TRIAL_MEMORY = Limit("an engine in its trial", 2 << 30)
 TRIAL_SECONDS = Limit("an engine in its trial", 120, "seconds")

@@ -1,8 +1,8 @@
 """Bundles on disk: a folder, or the same as one ``.zip``, written in one piece and checked before anything is used.
 
 Writing goes to a hidden neighbour first and changes places with what was there, so that there is the old bundle or the
-new one, never half of one and never none. Reading takes every byte for hostile until its digest was compared: no pickle, no path that leaves
-the bundle, no symbolic link, no more bytes and no other files than the manifest says.
+new one, never half of one and never none. Reading takes every byte for hostile until its digest was compared: no
+pickle, no path that leaves the bundle, no symbolic link, no more bytes and no other files than the manifest says.
 """
 
 from __future__ import annotations

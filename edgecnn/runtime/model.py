@@ -16,7 +16,7 @@ from edgecnn.errors import BundleError, EngineError, OptionError, VerificationEr
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, Manifest
 from edgecnn.proof import FAILED, SKIPPED, Limits
-from edgecnn.runtime import engines, processor
+from edgecnn.runtime import engines, processor, trial
 from edgecnn.runtime.bundle import Bundle, Golden, whole
 from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.compare import compare
@@ -238,8 +238,21 @@ def limits_for(entry: EngineEntry, engine: engines.Engine) -> Limits | None:
     return None if engine.exact else entry.equivalent
 
 
-def load_entry(bundle: Bundle, entry: EngineEntry, threads: int | None = None) -> engines.Engine:
-    """Load one artefact of a bundle with its engine; see `edgecnn.runtime.engines.load`."""
+def load_entry(bundle: Bundle, entry: EngineEntry, threads: int | None = None, tried: bool = False) -> engines.Engine:
+    """Load one artefact of a bundle with its engine; see `edgecnn.runtime.engines.load`.
+
+    Args:
+        bundle: Opened.
+        entry: The artefact.
+        threads: Threads for one inference.
+        tried: Whether it is our own work, or this process is there to try it: else `edgecnn.runtime.trial` comes first.
+
+    Raises:
+        BundleError: If the artefact did not survive its trial.
+        EngineError: If it cannot be loaded.
+    """
+    if not tried and entry.name != REFERENCE:
+        trial.survive(bundle, entry, threads)
     manifest = bundle.manifest
     outputs = [output.tensor for output in manifest.outputs]
     path, graph = bundle.path_of(entry.files[0]), bundle.path_of(manifest.graph)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgecnn.errors import EngineError
+from edgecnn.errors import BundleError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _GRAPH, _INITIALIZER, _SPARSE, _NODE, _ATTRIBUTE, _FUNCTION, _FUNCTION_NODE = 7, 5, 15, 1, 5, 25, 7
@@ -21,7 +21,7 @@ def check(content: bytes, name: str) -> None:
     """Refuse a model that keeps weights in other files: what is in them is read later, and by path.
 
     Raises:
-        EngineError: If it does, or is no such file.
+        BundleError: If it does, or is no such file.
     """
     for model_field, model in _fields(memoryview(content), name):
         if model_field == _GRAPH:
@@ -34,7 +34,7 @@ def check(content: bytes, name: str) -> None:
 
 def _check_graph(graph: memoryview, name: str, depth: int) -> None:
     if depth > _DEEPEST:
-        raise EngineError(f"{name}: its graphs are nested more than {_DEEPEST} deep.")
+        raise BundleError(f"{name}: its graphs are nested more than {_DEEPEST} deep.")
     for field, value in _fields(graph, name):
         if field == _NODE:
             _check_node(value, name, depth)
@@ -61,7 +61,7 @@ def _check_parts(message: memoryview, tensors: tuple[int, ...], name: str) -> No
 
 def _check_tensor(tensor: memoryview, name: str) -> None:
     if any(field in (_EXTERNAL_DATA, _DATA_LOCATION) for field, _ in _fields(tensor, name)):
-        raise EngineError(f"{name}: it keeps weights in another file; a bundle's model holds all of its own.")
+        raise BundleError(f"{name}: it keeps weights in another file; a bundle's model holds all of its own.")
 
 
 def _fields(message: memoryview, name: str) -> Iterator[tuple[int, memoryview]]:
@@ -80,7 +80,7 @@ def _fields(message: memoryview, name: str) -> Iterator[tuple[int, memoryview]]:
             continue
         size, at = (_varint(message, at, name)) if kind == _BYTES else ({_FIXED64: 8, _FIXED32: 4}.get(kind, -1), at)
         if size < 0 or at + size > len(message):
-            raise EngineError(f"{name}: it is no ONNX file, or damaged.")
+            raise BundleError(f"{name}: it is no ONNX file, or damaged.")
         yield key >> 3, message[at : at + size]
         at += size
 
@@ -92,4 +92,4 @@ def _varint(message: memoryview, at: int, name: str) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, at + count + 1
-    raise EngineError(f"{name}: it is no ONNX file, or damaged.")
+    raise BundleError(f"{name}: it is no ONNX file, or damaged.")

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn import limits
+from edgecnn.boundary import read_bytes
 from edgecnn.errors import EngineError, MissingEngineError
 from edgecnn.runtime.engines import (
     Array,
     EngineBase,
+    _tflite_file,
     check_inputs,
     check_tensor,
     missing,
@@ -105,10 +108,8 @@ def load(
         EngineError: If the file cannot be loaded, or takes or returns something else.
     """
     package = _import_package()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    content = read_bytes(path, limits.MODEL, EngineError)
+    _tflite_file.check(content, path.name)
     delegates = [_edge_tpu(package, path)] if _EDGE_TPU_MARK in content else None
     try:
         interpreter = package.Interpreter(

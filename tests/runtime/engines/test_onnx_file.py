@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.errors import EngineError
+from edgecnn.errors import BundleError
 from edgecnn.runtime.engines import _onnx_file
 
 onnx = pytest.importorskip("onnx", reason="needs edgecnn[export]")
@@ -58,14 +58,14 @@ def as_sparse(external: bool):
 @pytest.mark.parametrize("make", [as_initializer, as_attribute, in_a_branch, in_a_function, as_sparse])
 def test_weights_in_another_file_are_found_wherever_they_hang(make: Callable[[bool], object]) -> None:
     _onnx_file.check(make(False).SerializeToString(), "model.onnx")
-    with pytest.raises(EngineError, match=r"model\.onnx: it keeps weights in another file"):
+    with pytest.raises(BundleError, match=r"model\.onnx: it keeps weights in another file"):
         _onnx_file.check(make(True).SerializeToString(), "model.onnx")
 
 
 def test_what_is_no_onnx_file_is_refused() -> None:
     good = as_initializer(False).SerializeToString()
     for content in (b"\xff" * 20, b"\x3a\x7fx", b"\x0b", good[:-3], b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"):
-        with pytest.raises(EngineError, match=r"m: it is no ONNX file, or damaged"):
+        with pytest.raises(BundleError, match=r"m: it is no ONNX file, or damaged"):
             _onnx_file.check(content, "m")
 
 
@@ -75,7 +75,7 @@ def test_graphs_without_end_are_refused() -> None:
     for _ in range(200):
         for key in (0x32, 0x2A, 0x0A):  # attribute.g, node.attribute, graph.node
             content = bytes([key]) + varint(len(content)) + content
-    with pytest.raises(EngineError, match="nested more than 16 deep"):
+    with pytest.raises(BundleError, match="nested more than 16 deep"):
         _onnx_file.check(b"\x3a" + varint(len(content)) + content, "m")
 
 
@@ -91,5 +91,5 @@ def test_the_engine_opens_no_such_file(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(as_initializer(True).SerializeToString())
     (tmp_path / "weights.data").write_bytes(bytes(16))
     specs = [TensorSpec("x", (2, 2), "float32")]
-    with pytest.raises(EngineError, match="keeps weights in another file"):
+    with pytest.raises(BundleError, match="keeps weights in another file"):
         onnxruntime.load(tmp_path / "model.onnx", specs, [TensorSpec("y", (2, 2), "float32")])
