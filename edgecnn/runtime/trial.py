@@ -4,8 +4,8 @@ An engine is native code that believes its file: a damaged or hostile one makes 
 without end or never come back, and nothing in Python can catch that. So a child process, with a limit of time and of
 memory, loads the artefact first and runs golden frames; only what it survives is loaded here.
 
-A trial that was passed is remembered for this user, this bundle (by the digest of its manifest, which holds those of all
-files), these versions and this processor, in ``~/.cache/edgecnn``: the next start costs nothing.
+A trial that was passed is remembered for this user, this bundle (by the digest of its manifest, which holds those of
+all files), these versions and this processor, in ``~/.cache/edgecnn``: the next start costs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a ``.tflite`` file is built as one should be, told before an interpreter follows its offsets.
 
-The interpreter's Python package does not verify a file: an offset that points elsewhere, a tensor that there is not or a
-constant shorter than its shape is read as it stands. A device has no schema package, so what is needed of the schema
+The interpreter's Python package does not verify a file: an offset that points elsewhere, a tensor that there is not or
+a constant shorter than its shape is read as it stands. A device has no schema package, so what is needed of the schema
 stands here. Sources: FlatBuffers, internals; ``tflite/schema/schema.fbs``, version 3: its field numbers never change.
 """
 
