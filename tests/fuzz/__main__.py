@@ -1,4 +1,4 @@
-"""Fuzz all parsers: ``python -m tests.fuzz --inputs 1000000 --jobs 2``; or ``--only npy``; or one: ``--only npy:4711``."""
+"""Fuzz all parsers: ``python -m tests.fuzz --inputs 1000000 --jobs 2``; ``--only npy``; or one: ``--only npy:4711``."""
 
 from __future__ import annotations
 
