@@ -10,7 +10,7 @@ On disk it is one ``.npz``: the constants as arrays, and ``graph`` as UTF-8 JSON
 from __future__ import annotations
 
 import json
-import zipfile
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import Array, read_npz, write_npz
+from edgecnn.boundary import boundary
 from edgecnn.errors import BundleError
+from edgecnn.plugins import discover
 from edgecnn.tensor import QuantParams, TensorSpec
 
-Array = npt.NDArray[Any]
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]
 
 FORMAT = 1
@@ -180,17 +182,25 @@ class IntegerGraph:
         Raises:
             BundleError: If the file is not a graph of this format.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                document = json.loads(archive["graph"].tobytes().decode())
-                if document["format"] != FORMAT:
-                    raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
-                constants = {name: archive[key] for name, key in document["constants"].items()}
+        arrays = read_npz(path, limits.GRAPH, BundleError)
+        with boundary(BundleError, f"{path} is not a readable integer graph"):
+            document = json.loads(arrays["graph"].tobytes().decode())
+            if document["format"] != FORMAT:
+                raise ValueError(f"format {document['format']}, this version reads {FORMAT}")
+            _check_document(document, path)
+            constants = {name: arrays[key] for name, key in document["constants"].items()}
             return _from_document(document, constants)
-        except (
-            Exception
-        ) as error:  # damage shows anywhere in zip, npy and JSON: zlib.error, EOFError, struct.error, ...
-            raise BundleError(f"{path} is not a readable integer graph: {error}") from error
+
+
+def _check_document(document: dict[str, Any], path: Path) -> None:
+    """Refuse operators that there are not, and more nodes or larger tensors than a graph may have."""
+    limits.NODES.check(len(document["nodes"]), path, BundleError)
+    known = {"".join(word.capitalize() for word in name.split("_")) for name in discover("edgecnn.ops")}
+    unknown = sorted({str(item["op"]) for item in document["nodes"]} - known)
+    if unknown:
+        raise ValueError(f"there is no operator {unknown[0]!r}")
+    for item in document["tensors"]:
+        limits.TENSOR.check(math.prod(item["shape"]), f"{path}: '{item['name']}'", BundleError)
 
 
 def _from_document(document: dict[str, Any], constants: dict[str, Array]) -> IntegerGraph:
@@ -214,14 +224,4 @@ def _frozen(value: Any) -> Attribute:
     return tuple(value) if isinstance(value, list) else value
 
 
-def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write ``arrays`` as a compressed ``.npz`` whose bytes depend on nothing but the arrays (fixed time stamps)."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w") as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)
-
-
-__all__ = ["Array", "Attribute", "IntegerGraph", "IntegerNode", "QuantParams", "write_npz"]
+__all__ = ["Array", "Attribute", "IntegerGraph", "IntegerNode", "QuantParams"]

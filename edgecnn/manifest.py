@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgecnn import limits
+from edgecnn.boundary import boundary
 from edgecnn.errors import BundleError
 from edgecnn.fields import Fields, Scalar
 from edgecnn.proof import Limits
@@ -25,6 +28,8 @@ FILE_NAME = "manifest.json"
 COLORS = ("bgr", "gray", "channels")
 RESIZES = ("stretch", "letterbox", "crop", "tile")
 MEANINGS = ("logits", "probabilities", "raw")
+SMALLEST_CROP = 0.01
+"""Below, a frame would be enlarged a hundred times to keep a few of its pixels."""
 _SOURCE_COLORS = ("rgb", "bgr", "gray", "channels")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -39,7 +44,7 @@ class Resize:
             the shorter side and cuts out the centre; ``"tile"`` keeps the size and runs the model on overlapping tiles,
             after enlarging frames that are smaller than a tile (aspect ratio kept).
         pad_value: Value of letterbox padding in every channel, 0..255.
-        crop_ratio: Share of the resized shorter side that ``"crop"`` keeps, in (0, 1]; 0.875 is 224 out of 256.
+        crop_ratio: Share of the resized shorter side that ``"crop"`` keeps, 0.01 .. 1; 0.875 is 224 out of 256.
         overlap: Least overlap of two neighbouring tiles in pixels; at least the size of a defect.
     """
 
@@ -51,7 +56,8 @@ class Resize:
     def __post_init__(self) -> None:
         _require(self.mode in RESIZES, f"'input.resize.mode' must be one of {', '.join(RESIZES)}, got {self.mode!r}")
         _require(0 <= self.pad_value <= 255, f"'input.resize.pad_value' must be in 0 .. 255, got {self.pad_value}")
-        _require(0 < self.crop_ratio <= 1, f"'input.resize.crop_ratio' must be in (0, 1], got {self.crop_ratio}")
+        in_range = SMALLEST_CROP <= self.crop_ratio <= 1
+        _require(in_range, f"'input.resize.crop_ratio' must be in {SMALLEST_CROP:g} .. 1, got {self.crop_ratio:g}")
         _require(self.overlap >= 0, f"'input.resize.overlap' must be 0 or more, got {self.overlap}")
 
 
@@ -74,6 +80,7 @@ class InputContract:
         fits = len(spec.shape) == 4 and spec.shape[0] == 1 and spec.dtype == "uint8" and spec.quant is not None
         _require(fits, f"'input.tensor' must be uint8 on a grid, shape (1, H, W, C), got {spec.dtype} {spec.shape}")
         _require(self.color in COLORS, f"'input.color' must be one of {', '.join(COLORS)}, got {self.color!r}")
+        limits.PICTURE.check(spec.shape[1] * spec.shape[2], "manifest: 'input.tensor'", BundleError)
         channels = {"bgr": 3, "gray": 1}.get(self.color, spec.shape[3])
         _require(spec.shape[3] == channels, f"'input.color' {self.color} needs {channels} channel(s), got {spec.shape}")
 
@@ -280,10 +287,13 @@ class Manifest:
         Raises:
             BundleError: If it is no manifest, of another schema version, was edited, or is not consistent.
         """
-        try:
+        with boundary(BundleError, "manifest: not JSON"):
             document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BundleError(f"manifest: not JSON: {error}") from error
+        with boundary(BundleError, "manifest: it holds what nothing can be made of"):
+            return cls._of(document)
+
+    @classmethod
+    def _of(cls, document: Any) -> Manifest:
         fields = Fields(document)
         schema = fields.integer("schema")
         if schema != SCHEMA:
@@ -387,6 +397,7 @@ def _read_tensor(fields: Fields) -> TensorSpec:
     quant = None if fields.is_null("quant") else _read_grid(fields.child("quant"))
     name, shape, dtype = fields.text("name"), fields.integers("shape"), fields.choice("dtype", tuple(DTYPES))
     fields.done()
+    limits.TENSOR.check(math.prod(max(size, 1) for size in shape), fields.at("shape"), BundleError)
     try:
         return TensorSpec(name, shape, dtype, quant)
     except ValueError as error:

@@ -13,6 +13,8 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgecnn import limits
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
@@ -32,10 +34,9 @@ def read(path: Path, record: type[Record]) -> Record:
         OptionError: If the file is no TOML, a key is unknown (near names suggested) or missing, or a value has
             another type. The message names the file.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"{path}: expected a TOML file in UTF-8: {error}") from error
+    content = read_bytes(path, limits.SETTINGS, OptionError)
+    with boundary(OptionError, f"{path}: expected a TOML file in UTF-8"):
+        table = tomllib.loads(content.decode())
     try:
         if table.get("name") != path.stem:
             raise OptionError(f"name must be the file's name '{path.stem}', got {table.get('name')!r}")
@@ -55,10 +56,8 @@ def _build(record: type[Record], table: Mapping[str, Any], where: str = "") -> R
     if missing:
         raise OptionError(f"the key '{missing[0]}' is missing")
     values = {key: _value(where + key, value, hints[key]) for key, value in table.items()}
-    try:
+    with boundary(OptionError, where.rstrip(".") or "the file"):
         return record(**values)
-    except ValueError as error:
-        raise OptionError(f"{where.rstrip('.') or 'the file'}: {error}") from error
 
 
 def _required(entry: Field[Any]) -> bool:

@@ -16,6 +16,8 @@ settings.load_profile("same-examples")
 
 # Tests run in parallel processes; one thread each keeps timings and memory in bounds. Set before numpy is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A child process for every bundle of every test would cost hours; tests of trials, and hostile bundles, set it back.
+os.environ["EDGECNN_TRIAL"] = "off"
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgecnn.arrays import write_npz
 from edgecnn.errors import BundleError
-from edgecnn.integer_graph import IntegerGraph, IntegerNode, write_npz
+from edgecnn.integer_graph import IntegerGraph, IntegerNode
 from edgecnn.tensor import QuantParams, TensorSpec
 
 GRID = QuantParams.per_tensor(0.1, 3)
@@ -157,7 +158,7 @@ def test_names_that_are_no_file_names_survive(tmp_path):
 
 
 def test_a_missing_file_is_a_bundle_error(tmp_path):
-    with pytest.raises(BundleError, match=r"none\.npz is not a readable integer graph"):
+    with pytest.raises(BundleError, match=r"none\.npz: not a readable \.npz: No such file"):
         IntegerGraph.load(tmp_path / "none.npz")
 
 
@@ -167,7 +168,7 @@ def test_a_missing_file_is_a_bundle_error(tmp_path):
 def test_foreign_files_are_refused(tmp_path, content):
     path = tmp_path / "graph.npz"
     path.write_bytes(content)
-    with pytest.raises(BundleError, match="not a readable integer graph"):
+    with pytest.raises(BundleError, match=r"graph.npz: not a readable \.npz"):
         IntegerGraph.load(path)
 
 
@@ -175,7 +176,7 @@ def test_an_array_file_is_refused(tmp_path):
     path = tmp_path / "graph.npz"
     with path.open("wb") as stream:
         np.save(stream, np.zeros(3))
-    with pytest.raises(BundleError, match="not a readable integer graph"):
+    with pytest.raises(BundleError, match=r"graph.npz: not a readable \.npz"):
         IntegerGraph.load(path)
 
 
@@ -207,7 +208,7 @@ def test_a_pickled_array_is_refused_and_not_run(tmp_path):
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array(member, array)
         archive.writestr("c9.npy", stream.getvalue())
-    with pytest.raises(BundleError, match="allow_pickle=False"):
+    with pytest.raises(BundleError, match="Object arrays cannot be loaded"):
         IntegerGraph.load(path)
 
 

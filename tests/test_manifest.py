@@ -115,7 +115,7 @@ def test_a_changed_threshold_is_noticed() -> None:
         (lambda d: d["input"].update(color="gray"), r"'input.color' gray needs 1 channel"),
         (lambda d: d["input"]["resize"].update(mode="zoom"), "'input.resize.mode' must be one of stretch, letterbox"),
         (lambda d: d["input"]["resize"].update(pad_value=300), "'input.resize.pad_value' must be in 0 .. 255"),
-        (lambda d: d["input"]["resize"].update(crop_ratio=0), r"'input.resize.crop_ratio' must be in \(0, 1\]"),
+        (lambda d: d["input"]["resize"].update(crop_ratio=0), r"'input.resize.crop_ratio' must be in 0.01 .. 1, got 0"),
         (lambda d: d["input"]["tensor"].update(dtype="float32"), "must be uint8 on a grid"),
         (lambda d: d["input"]["tensor"].update(shape=[1, -1, 2, 3]), "every dimension must be a positive integer"),
         (lambda d: d["input"]["tensor"]["quant"].update(scale=[0]), "'input.tensor.quant.scale'.*finite and positive"),

@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return console.fail(error)
     except KeyboardInterrupt:
         return console.INTERRUPTED
+    except Exception as error:
+        return console.fail_unexpectedly(error)
     return 0
 
 

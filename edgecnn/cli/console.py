@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, TypeVar
 
@@ -41,7 +44,14 @@ WORD_STYLES = {"exact": "bold green", "equivalent": "bold yellow", "failed": "bo
 """How the words of a proof are shown, see `edgecnn.proof`."""
 
 EQUIVALENT = 9
+UNEXPECTED = 70
+"""What sysexits.h calls EX_SOFTWARE: an internal error has been detected."""
 INTERRUPTED = 130
+TRACEBACK = "EDGECNN_TRACEBACK"
+REPORT = (
+    f"Please report it in edgecnn's issue tracker, with the command, these lines and what {TRACEBACK}=1 adds to them; "
+    "SECURITY.md says how to report what should not be public."
+)
 PIPE_WIDTH = 240
 
 EXIT_CODES: dict[type[EdgecnnError], int] = {
@@ -59,7 +69,7 @@ EXIT_CODES: dict[type[EdgecnnError], int] = {
 EXIT_CODE_HELP = (
     "**Exit codes**: 0 done (of a proof: EXACT), 1 a proof FAILED or an accuracy budget was not kept, 2 wrong usage or "
     "option, 3 model, 4 data or calibration, 5 bundle, 6 engine missing or failed, 7 source of frames, 8 sink of "
-    "verdicts, 9 a proof is EQUIVALENT, 130 interrupted."
+    "verdicts, 9 a proof is EQUIVALENT, 70 an unexpected error: please report it, 130 interrupted."
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for scripts.")]
@@ -79,19 +89,46 @@ def err() -> Console:
 
 
 def exit_code(error: EdgecnnError) -> int:
-    """Return the exit code of an error: that of its nearest ancestor in `EXIT_CODES`, 1 for others."""
-    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), 1)
+    """Return the exit code of an error: that of its nearest ancestor in `EXIT_CODES`, `UNEXPECTED` for others."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), UNEXPECTED)
 
 
 def fail(error: EdgecnnError) -> int:
     """Print an error as one message on stderr, without a traceback, and return its exit code."""
-    err().print(f"error: {error}", markup=False, soft_wrap=True)
+    note(f"error: {error}")
     return exit_code(error)
+
+
+def fail_unexpectedly(error: Exception) -> int:
+    """Say on stderr what went wrong where nobody had thought of it, and how to report it; return `UNEXPECTED`.
+
+    The traceback is printed too where `TRACEBACK` is set: it is for whoever looks into it.
+    """
+    if os.environ.get(TRACEBACK):
+        note("".join(traceback.format_exception(error)))
+    at = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(at[-1].filename).name}, line {at[-1].lineno}" if at else ""
+    note(f"error: {type(error).__name__}{place}: {error}")
+    note(f"This is an error of edgecnn, not a finding about your model or bundle. {REPORT}")
+    return UNEXPECTED
 
 
 def note(message: str) -> None:
     """Print one line on stderr."""
-    err().print(message, markup=False, soft_wrap=True)
+    err().print(printable(message), markup=False, soft_wrap=True)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print text on stdout."""
+    out().print(printable(text), style=style, markup=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` without control characters: names come from files, and a terminal would obey them.
+
+    Lone surrogates go as well: no terminal can be given one.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def emit_json(document: Any) -> None:
@@ -107,13 +144,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         columns: Headings. A heading that starts with ``>`` makes a right-aligned column, for numbers.
         rows: One sequence per row, as long as ``columns``; values are shown with ``str``.
     """
-    shown = Text(title) if title else None
+    shown = Text(printable(title)) if title else None
     grid = Table(title=shown, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
-        grid.add_column(column.removeprefix(">"), justify=justify, overflow="fold")
+        grid.add_column(Text(printable(column.removeprefix(">"))), justify=justify, overflow="fold")
     for row in rows:
-        grid.add_row(*(str(value) for value in row))
+        grid.add_row(*(Text(printable(str(value))) for value in row))
     out().print(grid, markup=False)
 
 

@@ -80,7 +80,7 @@ def _print(bundle: Path, found: DecisionsSection, page: _Page | None, as_json: b
         return
     _show(bundle, found)
     if page is not None:
-        console.out().print(f"Report: {page.folder / 'report.html'}", markup=False, soft_wrap=True)
+        console.say(f"Report: {page.folder / 'report.html'}")
 
 
 def _report_of(bundle: Bundle) -> tuple[Report, list[str]]:
@@ -181,9 +181,8 @@ def _page(output: Path | None) -> _Page | None:
 
 
 def _show(bundle: Path, found: DecisionsSection) -> None:
-    out = console.out()
-    out.print(f"{bundle} on {found['engine']}: {found['images']} pictures", markup=False, soft_wrap=True)
-    out.print(found["verdict"], markup=False, soft_wrap=True)
+    console.say(f"{bundle} on {found['engine']}: {found['images']} pictures")
+    console.say(found["verdict"])
     _show_accuracy(found)
     if found["inspection"] is not None:
         _show_inspection(found["inspection"])
@@ -226,7 +225,7 @@ def _show_inspection(found: InspectionSection) -> None:
     title = f"at the threshold, {found['defective']} defective and {found['good']} good parts"
     columns = ("", ">threshold", ">escapes", ">rate", ">95 % interval", ">false rejects", ">rate", ">95 % interval")
     console.table(title, columns, rows)
-    console.out().print(found["advice"], markup=False, soft_wrap=True)
+    console.say(found["advice"])
 
 
 def _operating_row(name: str, point: OperatingPoint) -> tuple[str, ...]:

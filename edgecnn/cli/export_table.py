@@ -16,7 +16,7 @@ def show(folder: Path, report: Report) -> None:
     rows = [
         (item["file"], item["target"], item["engine"], f"{item['bytes'] / 1e6:.2f} MB") for item in report["artefacts"]
     ]
-    console.out().print(f"{folder}", markup=False, soft_wrap=True)
+    console.say(f"{folder}")
     console.table("", ("file", "target", "engine", ">size"), rows)
     columns = ("engine", ">equal", ">largest LSB", "proof")
     console.table(f"proof on {report['processor']}", columns, [_proof_row(item) for item in report["engines"]])
@@ -28,7 +28,7 @@ def show(folder: Path, report: Report) -> None:
         _show_accuracy(report)
     for text in report["notes"]:
         console.note(f"note: {text}")
-    console.out().print(f"Report: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    console.say(f"Report: {folder / 'report.html'}")
 
 
 def _proof_row(proof: EngineProof) -> tuple[str, ...]:
@@ -49,15 +49,13 @@ def _show_fidelity(found: FidelitySection) -> None:
     ]
     console.table("INT8 beside float", ("output", ">signal to noise", "float range", ""), rows)
     same = "" if found["agreement"] is None else f"; {found['agreement']:.1%} of the decisions are float's"
-    console.out().print(f"on {found['frames']} held-out calibration picture(s){same}", markup=False, soft_wrap=True)
+    console.say(f"on {found['frames']} held-out calibration picture(s){same}")
     verdicts = found["verdicts"]
     if verdicts is not None:
         at = "" if verdicts["threshold"] is None else f" at the threshold {verdicts['threshold']:.4g}"
-        console.out().print(
+        console.say(
             f"float rejects {verdicts['rejected']} of them; INT8{at} lets {verdicts['escapes']} of these pass and "
-            f"rejects {verdicts['false_rejects']} that float passes",
-            markup=False,
-            soft_wrap=True,
+            f"rejects {verdicts['false_rejects']} that float passes"
         )
 
 
@@ -81,7 +79,7 @@ def _show_budget(budget: BudgetSection) -> None:
     title = f"accuracy budget of {points(budget['max_drop'])} points, on {budget['engine']}{kind}"
     console.table(title, ("step", ">as float", ">lost", ">gained", ">drop", ">at most", "holds"), rows)
     if budget["holds"]:
-        console.out().print(budget["verdict"], markup=False, soft_wrap=True)
+        console.say(budget["verdict"])
 
 
 def _show_accuracy(report: Report) -> None:
@@ -94,6 +92,6 @@ def _show_accuracy(report: Report) -> None:
     )
     right = "" if top1 is None else f", top-1 {top1['float']:.2%} float, {top1['int8']:.2%} INT8"
     noise = "" if found["sqnr_db"] is None else f", SQNR {found['sqnr_db']:.1f} dB"
-    console.out().print(f"{found['images']} pictures{same}{noise}{right}", markup=False, soft_wrap=True)
+    console.say(f"{found['images']} pictures{same}{noise}{right}")
     if "decisions" in report:
-        console.out().print(report["decisions"]["verdict"], markup=False, soft_wrap=True)
+        console.say(report["decisions"]["verdict"])

@@ -164,19 +164,6 @@ def _refuse(option: str, text: str) -> tuple[float, ...]:
     raise OptionError(f"{option} takes numbers separated by commas; got '{text}'")
 
 
-def _say(text: str, style: str | None = None) -> None:
-    console.out().print(_printable(text), style=style, markup=False, soft_wrap=True)
-
-
-def _printable(text: str) -> str:
-    """Return ``text`` without control characters: names come from files, and a terminal would obey them."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    console.table(_printable(title), columns, [[_printable(cell) for cell in row] for row in rows])
-
-
 def _show(survey: Survey) -> None:
     _show_layers(survey.name, survey.table, survey.quantised)
     _show_noise(survey.noise)
@@ -184,14 +171,14 @@ def _show(survey: Survey) -> None:
     for outlook in survey.outlooks:
         _show_outlook(outlook, survey.quantised)
     for note in survey.notes:
-        console.note(_printable(note))
+        console.note(note)
 
 
 def _show_layers(name: str, table: LayerTable, quantised: bool) -> None:
     grids = (">scale", ">zero", ">range") if quantised else ()
     columns = ("layer", "op", "output", ">parameters", ">MACs", ">sees", *grids)
-    _table(f"{name}: layers", columns, [_layer_row(layer, quantised) for layer in table.layers])
-    _say(
+    console.table(f"{name}: layers", columns, [_layer_row(layer, quantised) for layer in table.layers])
+    console.say(
         f"\ninput {_sizes(table.input_shape)}, {table.parameters:,} parameters, {table.macs:,} multiply-accumulates; "
         f"at most {table.peak_bytes:,} bytes of INT8 activations at a time, in '{table.peak_layer}'"
     )
@@ -216,19 +203,19 @@ def _sizes(shape: Sequence[int]) -> str:
 def _show_noise(worst: Sequence[Culprit]) -> None:
     if worst:
         rows = [(item.layer, item.kind, item.part, f"{item.share:.1%}", f"{item.decibels:.1f} dB") for item in worst]
-        _say("")
-        _table("Where most of the noise comes from", ("layer", "kind", "what", ">share", ">alone"), rows)
+        console.say("")
+        console.table("Where most of the noise comes from", ("layer", "kind", "what", ">share", ">alone"), rows)
 
 
 def _show_pitfalls(verdict: Verdict) -> None:
-    _say(f"\nPitfalls: {len(verdict.findings) or 'none'} found", "bold")
+    console.say(f"\nPitfalls: {len(verdict.findings) or 'none'} found", "bold")
     for finding in verdict.findings:
-        _say(f"  {finding.severity} {finding.rule}: {finding.message}", STYLES[finding.severity])
+        console.say(f"  {finding.severity} {finding.rule}: {finding.message}", STYLES[finding.severity])
         if finding.layers:
-            _say(f"    in {_listed(finding.layers)}")
-        _say(f"    {finding.advice}")
+            console.say(f"    in {_listed(finding.layers)}")
+        console.say(f"    {finding.advice}")
     for rule, reason in verdict.unjudged.items():
-        _say(f"  not judged {rule}: {reason}")
+        console.say(f"  not judged {rule}: {reason}")
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:
@@ -239,13 +226,13 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 def _show_outlook(outlook: Outlook, quantised: bool) -> None:
     state = {True: "every node can be lowered", False: "cannot be lowered", None: ""}[outlook.lowers]
     basis = "" if quantised or not outlook.lowers else " (judged with made-up ranges)"
-    _say(f"\nTarget {outlook.target} ({outlook.engine}): {state}{basis}".rstrip(": "), "bold")
+    console.say(f"\nTarget {outlook.target} ({outlook.engine}): {state}{basis}".rstrip(": "), "bold")
     for refusal in outlook.refusals:
-        _say(f"  {refusal}")
+        console.say(f"  {refusal}")
     if outlook.remark:
-        _say(f"  {'Edge TPU pre-flight: ' if outlook.edge_tpu else ''}{outlook.remark}")
+        console.say(f"  {'Edge TPU pre-flight: ' if outlook.edge_tpu else ''}{outlook.remark}")
     if rows := _remarkable(outlook.edge_tpu):
-        _table("", ("op", "maps", "why", "what to do", "nodes"), rows)
+        console.table("", ("op", "maps", "why", "what to do", "nodes"), rows)
 
 
 def _remarkable(rows: Sequence[EdgeTpuRow]) -> list[tuple[str, ...]]:

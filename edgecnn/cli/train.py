@@ -148,7 +148,7 @@ class _Screen:
         self.bar.update(self.task, description=stage, total=count, completed=done, figures=figures)
 
     def _say(self, text: str) -> None:
-        self.bar.console.print(text, markup=False, soft_wrap=True)
+        self.bar.console.print(console.printable(text), markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def _show(result: Result) -> None:
     best, steps = found["best"], found["steps"]
     shown = {name: "-" if value is None else f"{value:.4g}" for name, value in best["figures"].items()}
     title = f"{result.output}: {steps['done']} steps in {found['seconds']:.0f} s, the best weights at {best['step']}"
-    console.out().print(title, markup=False, soft_wrap=True)
+    console.say(title)
     console.table("", ("on the validation data", ">"), [("score", f"{best['score']:.4f}"), *shown.items()])
     console.note(f"curves, checkpoint and training.json: {result.folder}")
     console.note(f"next: edgecnn export {result.output} --target rpi")

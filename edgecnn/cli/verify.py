@@ -110,7 +110,7 @@ def _show(found: Verification) -> None:
             console.note(f"{report.engine}: {report.reason}")
     named = [item.engine for item in found.engines if item.status == found.status]
     word = f"{found.status.upper()}: {', '.join([*named, f'on this processor ({found.processor})'])}"
-    console.out().print(word, style=console.WORD_STYLES[found.status], markup=False, soft_wrap=True)
+    console.say(word, console.WORD_STYLES[found.status])
 
 
 def _rows(report: EngineReport) -> list[tuple[str, ...]]:

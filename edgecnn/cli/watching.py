@@ -125,7 +125,7 @@ def line_of(observation: Observation) -> Text:
     text = Text(f"{moment}  ")
     text.append(f"{_word(verdict):8}", STYLES.get(_word(verdict), ""))
     for part in filter(None, _details(observation)):
-        text.append(f"  {part}")
+        text.append(f"  {console.printable(part)}")
     return text
 
 

@@ -53,7 +53,7 @@ def first_of(golden: Golden) -> list[Array]:
 
 def _run(bundle: Bundle, entry: EngineEntry, golden: Golden, allowed: int) -> None:
     try:
-        with load_entry(bundle, entry) as engine:
+        with load_entry(bundle, entry, tried=True) as engine:
             got = run_frames(engine, golden.frames[:1])
     except MissingEngineError:
         return  # nothing was proven on it in memory either, and a note says so

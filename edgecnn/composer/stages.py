@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecnn import exact_sums
+from edgecnn.arrays import write_npz
 from edgecnn.composer import budget, reporting
 from edgecnn.composer.calibration import Calibration
 from edgecnn.composer.contract import decides, manifest_of, open_artefact
@@ -37,7 +38,7 @@ from edgecnn.errors import (
 )
 from edgecnn.export import artefact
 from edgecnn.graph import notes as graph_notes
-from edgecnn.integer_graph import Array, IntegerGraph, write_npz
+from edgecnn.integer_graph import Array, IntegerGraph
 from edgecnn.manifest import Manifest, OutputContract
 from edgecnn.passes.float_difference import FloatModel, largest_difference
 from edgecnn.passes.frame_input import FrameInput
@@ -54,6 +55,7 @@ from edgecnn.runtime.engines.reference import ReferenceEngine
 from edgecnn.runtime.evaluation.labelled import Labelled, find_labelled, without_label
 from edgecnn.runtime.evaluation.observe import Picture, Run, read_pictures, run_of
 from edgecnn.runtime.model import choose_entry, run_frames
+from edgecnn.runtime.scratch import Scratch
 from edgecnn.runtime.verify import prove
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.tiling import refusal, tiled
@@ -172,8 +174,8 @@ def _check_free(output: Path, overwrite: bool) -> None:
 def _scratch_folder() -> Iterator[Path]:
     """Give a temporary folder; that it cannot be written (the disk is full) is an error like any other."""
     try:
-        with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-            yield Path(folder)
+        with Scratch("edgecnn-export-") as scratch:
+            yield scratch.folder
     except OSError as error:
         raise BundleError(
             f"{tempfile.gettempdir()}: temporary files cannot be written: {error.strerror or error}. Nothing was left "

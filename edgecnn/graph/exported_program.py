@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from edgecnn import limits
+from edgecnn.arrays import opened_zip
 from edgecnn.errors import ModelError
 from edgecnn.graph.input_shapes import Shape
 from edgecnn.graph.torch_module import trace
@@ -31,7 +33,6 @@ from edgecnn.graph.torch_module import trace
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-MAX_DOCUMENT = 256 << 20
 EXPRESSION = re.compile(
     r"(?:\b(?:Symbol|Integer|Add|Mul|Pow|Mod|Max|Min|FloorDiv|IntTrueDiv|CeilToInt|FloorToInt"
     r"|positive|integer|nonnegative|True|False)\b|'\w+'|\d+|[-+*/(),=\s])*"
@@ -61,13 +62,8 @@ def import_exported(path: str | Path, input_shape: Shape | None = None) -> ir.Mo
 
 
 def _inspect(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_archive(archive, path)
-    except OSError as error:
-        raise ModelError(f"cannot read the model {path}: {error.strerror}. Check the path.") from error
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, RecursionError) as error:
-        raise ModelError(f"{path} is not a .pt2 archive of torch.export.save, or it is damaged: {error}") from error
+    with opened_zip(path, limits.MODEL, ModelError) as archive:
+        _check_archive(archive, path)
 
 
 def _check_archive(archive: zipfile.ZipFile, path: Path) -> None:
@@ -94,8 +90,7 @@ def _check_member(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     if folder == "sample_inputs":
         _check_sample_inputs(archive.read(name), path)
     if member.suffix == ".json":
-        if archive.getinfo(name).file_size > MAX_DOCUMENT:
-            raise ModelError(f"{path}: {name} has {archive.getinfo(name).file_size} bytes, more than {MAX_DOCUMENT}.")
+        limits.DOCUMENT.check(archive.getinfo(name).file_size, f"{path}: {name}", ModelError)
         _check_payloads(archive.read(name), path)
 
 

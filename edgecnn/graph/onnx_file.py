@@ -6,10 +6,12 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 from onnx import version_converter
 
+from edgecnn import limits
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import ModelError
+from edgecnn.graph.expansion import check_size
 from edgecnn.graph.input_shapes import InputShape, fix_input_shapes
 from edgecnn.graph.settle import settle
 
@@ -34,12 +36,14 @@ def import_onnx(path: str | Path, input_shape: InputShape | None = None) -> ir.M
         UnsupportedError: If nodes come from another domain than ONNX, or contain graphs (If, Loop, Scan).
     """
     path = Path(path)
-    proto = _parse(path)
-    _load_external_data(proto, path)
-    _check(proto, path)
-    fix_input_shapes(proto.graph, input_shape)
-    proto = _at_working_opset(proto, path)
-    return settle(deserialise(proto))
+    with boundary(ModelError, f"{path} cannot be imported"):
+        proto = _parse(path)
+        _load_external_data(proto, path)
+        check_size(proto)
+        _check(proto, path)
+        fix_input_shapes(proto.graph, input_shape)
+        proto = _at_working_opset(proto, path)
+        return settle(deserialise(proto))
 
 
 def deserialise(proto: onnx.ModelProto) -> ir.Model:
@@ -55,10 +59,7 @@ def deserialise(proto: onnx.ModelProto) -> ir.Model:
 
 
 def _parse(path: Path) -> onnx.ModelProto:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read the model {path}: {error.strerror}. Check the path.") from error
+    content = read_bytes(path, limits.MODEL, ModelError)
     if not content:
         raise ModelError(f"{path} is empty. Fetch or export the model again.")
     if content.lstrip()[:1] == b"<":
@@ -66,7 +67,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
-    except DecodeError as error:
+    except Exception as error:
         raise ModelError(f"{path} is not an ONNX model, or it is cut off ({len(content)} bytes).") from error
     if not proto.HasField("graph") or not proto.graph.node:
         raise ModelError(f"{path} holds no ONNX graph ({len(content)} bytes); it is another format or cut off.")
@@ -82,7 +83,7 @@ def _load_external_data(proto: onnx.ModelProto, path: Path) -> None:
             _check_location(folder, location, tensor.name)
     try:
         onnx.load_external_data_for_model(proto, str(folder))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+    except Exception as error:
         raise ModelError(f"{path}: the external data cannot be loaded: {error}") from error
 
 
@@ -102,7 +103,7 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
         )
     try:
         onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+    except Exception as error:
         raise ModelError(f"{path} is not a valid ONNX model: {error}") from error
 
 
@@ -116,7 +117,7 @@ def _at_working_opset(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         return proto
     try:
         converted = version_converter.convert_version(proto, WORKING_OPSET)
-    except (RuntimeError, ValueError, IndexError) as error:
+    except Exception as error:
         raise ModelError(
             f"{path} of opset {_opset(proto)} cannot be converted to opset {WORKING_OPSET}: {error}. "
             f"Export it again with opset {WORKING_OPSET} or newer."

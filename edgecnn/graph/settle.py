@@ -12,7 +12,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
+from edgecnn.boundary import boundary
 from edgecnn.errors import ModelError, Refusal, UnsupportedError
+from edgecnn.graph.expansion import Folded, check_values
 from edgecnn.graph.float32 import to_float32
 from edgecnn.graph.stored_integers import unpack_stored_integers
 
@@ -32,8 +34,8 @@ def settle(model: ir.Model) -> ir.Model:
         The same model, with the promises of `edgecnn.graph` kept.
 
     Raises:
-        ModelError: If a value has no static shape, a constant cannot be read or holds NaN or infinity, or an output
-            does not depend on the input.
+        ModelError: If a value has no static shape or is larger than allowed, a constant cannot be read or holds NaN or
+            infinity, or an output does not depend on the input.
         UnsupportedError: If nodes are not of the standard domain, or contain graphs.
     """
     _refuse_unreadable_constants(model)
@@ -50,6 +52,7 @@ def settle(model: ir.Model) -> ir.Model:
     _refuse_bad_constants(model.graph)
     _refuse_constant_outputs(model.graph)
     _refuse_open_shapes(model.graph)
+    check_values(model.graph)
     return model
 
 
@@ -65,28 +68,29 @@ def note(model: ir.Model, sentence: str) -> None:
 
 
 def fold_constants(model: ir.Model) -> None:
-    """Replace everything that depends on constants alone by initialisers, whatever its size, and drop what is unread.
+    """Replace everything that depends on constants alone by initialisers, and drop what is unread.
 
     Shapes are inferred node by node on the way, so that Shape -> Gather -> Concat chains fold too.
+
+    Raises:
+        ModelError: If what is computed becomes larger than allowed.
     """
     optimizer.fold_constants_ir(
         model,
         onnx_shape_inference=True,
         input_size_limit=NO_LIMIT,
         output_size_limit=NO_LIMIT,
-        should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None,
+        should_fold=Folded("ConstantOfShape"),
     )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.RemoveUnusedNodesPass()(model)
 
 
 def _fold_or_refuse(model: ir.Model) -> None:
-    try:
+    with boundary(ModelError, "the model's constants cannot be computed", "Export it again."):
         fold_constants(model)
         while unpack_stored_integers(model):
             fold_constants(model)  # what is made of those weights, a Transpose as a rule
-    except Exception as error:  # whatever a damaged file makes the evaluator stumble over
-        raise ModelError(f"the model's constants cannot be computed: {error}. Export it again.") from error
 
 
 @contextmanager

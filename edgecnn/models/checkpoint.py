@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edgecnn import limits
+from edgecnn.boundary import boundary
 from edgecnn.errors import ModelError
 
 PICKLED = (".pt", ".pth", ".th")
@@ -54,7 +56,8 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, a
     """
     _check_fit(path, tensors, module.state_dict(), advice)
     check_finite(path, tensors)
-    module.load_state_dict(tensors, strict=False)
+    with boundary(ModelError, f"{path}: its tensors cannot be loaded into the network"):
+        module.load_state_dict(tensors, strict=False)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -67,9 +70,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: expected weights that end in {', '.join(SUFFIXES)}, got '{path.suffix}'.")
     if not path.is_file():
         raise ModelError(f"{path}: no such file.")
+    limits.MODEL.check(path.stat().st_size, path, ModelError)
     _refuse_text(path)
     content = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickled(path)
-    return _state_dict(path, content)
+    with boundary(ModelError, f"{path}: expected a state dict (tensors by name)"):
+        return _state_dict(path, content)
 
 
 def save_checkpoint(module: nn.Module, path: str | Path) -> None:
@@ -116,7 +121,8 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ModelError: Naming the tensors and how many of their values are bad.
     """
-    bad = {key: int((~torch.isfinite(value)).sum()) for key, value in tensors.items() if value.is_floating_point()}
+    with boundary(ModelError, f"{path}: its tensors cannot be looked at"):
+        bad = {key: int((~torch.isfinite(value)).sum()) for key, value in tensors.items() if value.is_floating_point()}
     listed = [f"'{key}' ({count} of {tensors[key].numel()} values)" for key, count in bad.items() if count]
     if listed:
         raise ModelError(
@@ -144,10 +150,8 @@ def _head(path: Path) -> bytes:
 
 
 def _read_safetensors(path: Path) -> object:
-    try:
+    with boundary(ModelError, f"{path}: not a whole safetensors file", "Copy or download it again."):
         return load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: not a whole safetensors file: {error}. Copy or download it again.") from error
 
 
 def _read_pickled(path: Path) -> object:

@@ -25,10 +25,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from edgecnn import plugins
+from edgecnn import limits, plugins
+from edgecnn.boundary import boundary
 from edgecnn.errors import BundleError, ModelError, OptionError
 from edgecnn.fields import Fields
 from edgecnn.models.checkpoint import load_tensors, weights_of, write_tensors
@@ -39,8 +40,6 @@ Frame = npt.NDArray[np.uint8]
 SCHEMA = 1
 KEY = "edgecnn"
 FRAMES = "calibration/"
-LARGEST_FILE = 1 << 29
-LARGEST_METADATA = 1 << 20
 LARGEST_SIDE = 4096
 MOST_FRAMES = 4096
 MOST_PIXELS = 1 << 30
@@ -107,7 +106,7 @@ def is_trained(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as archive:
             return KEY in (archive.metadata() or {})
-    except (SafetensorError, OSError, ValueError):
+    except Exception:
         return False
 
 
@@ -117,9 +116,19 @@ def read_trained(path: Path) -> Trained:
     Raises:
         ModelError: If the file is damaged, of another version, or not consistent.
     """
-    if path.is_file() and path.stat().st_size > LARGEST_FILE:
-        raise ModelError(f"{path}: {path.stat().st_size} bytes, a trained file has at most {LARGEST_FILE}.")
+    if path.is_file():
+        limits.TRAINED.check(path.stat().st_size, path, ModelError)
     text, tensors = _read(path)
+    with boundary(ModelError, f"{path}: damaged", "Copy or train it again."):
+        family, arguments, card = _described(path, text)
+        module = _build(path, family, arguments, card)
+        stored = {key: tensors.pop(key) for key in sorted(tensors) if key.startswith(FRAMES)}
+        load_tensors(module, tensors, path, "Copy or train the file again.")
+        return Trained(module.eval(), family, arguments, card, _decode_all(path, stored, card))
+
+
+def _described(path: Path, text: str) -> tuple[str, dict[str, int], ModelCard]:
+    """Return what the metadata says: the family, its arguments and the card."""
     try:
         fields = Fields(_document(path, text))
         _check_schema(path, fields.integer("schema"))
@@ -128,10 +137,7 @@ def read_trained(path: Path) -> Trained:
         fields.done()
     except BundleError as error:
         _refuse(path, str(error).removeprefix("manifest: "), error)
-    module = _build(path, family, arguments, card)
-    stored = {key: tensors.pop(key) for key in sorted(tensors) if key.startswith(FRAMES)}
-    load_tensors(module, tensors, path, "Copy or train the file again.")
-    return Trained(module.eval(), family, arguments, card, _decode_all(path, stored, card))
+    return family, arguments, card
 
 
 def check_network(path: Path, family: str, arguments: Mapping[str, int]) -> None:
@@ -149,24 +155,21 @@ def check_network(path: Path, family: str, arguments: Mapping[str, int]) -> None
 
 
 def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as archive:
-            text = (archive.metadata() or {}).get(KEY, "")
-            keys = archive.keys()
-            return text, {key: archive.get_tensor(key) for key in keys}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: not a whole safetensors file: {error}. Copy or train it again.") from error
+    with (
+        boundary(ModelError, f"{path}: not a whole safetensors file", "Copy or train it again."),
+        safe_open(path, framework="pt") as archive,
+    ):
+        text = (archive.metadata() or {}).get(KEY, "")
+        keys = archive.keys()
+        return text, {key: archive.get_tensor(key) for key in keys}
 
 
 def _document(path: Path, text: str) -> object:
     if not text:
         raise ModelError(f"{path}: weights alone, not the file that 'edgecnn train' writes: its metadata is missing.")
-    if len(text) > LARGEST_METADATA:
-        raise ModelError(f"{path}: its metadata has {len(text)} characters, expected at most {LARGEST_METADATA}.")
-    try:
+    limits.METADATA.check(len(text), path, ModelError)
+    with boundary(ModelError, f"{path}: its metadata is not JSON"):
         return json.loads(text, parse_constant=lambda word: _refuse(path, f"'{word}' is no number of JSON."))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: its metadata is not JSON: {error}.") from error
 
 
 def _check_schema(path: Path, schema: int) -> None:
@@ -250,10 +253,8 @@ def _decode(path: Path, key: str, value: Tensor, card: ModelCard) -> Frame:
     header = struct.pack(">IIBB", width, height, 8, _PNG_COLOR[channels])
     if not data.startswith(_PNG + header):
         _refuse(path, f"'{key}' must be a PNG of {width}x{height}, {channels} channel(s) of 8 bits.")
-    try:
+    with boundary(ModelError, f"{path}: '{key}' cannot be decoded"):
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        _refuse(path, f"'{key}' cannot be decoded: {error.err}.", error)
     if picture is None:
         _refuse(path, f"'{key}' is a damaged PNG.")
     return picture.astype(np.uint8, copy=False).reshape(height, width, channels)

@@ -13,6 +13,8 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, NotRequired, Required, TypedDict
 
+from edgecnn import limits
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import BundleError
 from edgecnn.report.layer_rows import SensitivitySection, TensorSection
 from edgecnn.runtime.evaluation.section import DecisionsSection, Interval
@@ -328,10 +330,9 @@ def read(path: Path) -> Report:
     Raises:
         BundleError: If it cannot be read or is not a report.
     """
-    try:
-        return check(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: expected a report in JSON: {error}") from error
+    content = read_bytes(path, limits.REPORT, BundleError)
+    with boundary(BundleError, f"{path}: expected a report in JSON"):
+        return check(json.loads(content))
 
 
 def _check(value: Any, hint: Any, where: str) -> None:

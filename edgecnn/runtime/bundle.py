@@ -1,8 +1,8 @@
 """Bundles on disk: a folder, or the same as one ``.zip``, written in one piece and checked before anything is used.
 
-Writing goes to a hidden neighbour first and is renamed into place, so that there is the old bundle or the new one and
-never half of one. Reading takes every byte for hostile until its digest was compared: no pickle, no path that leaves
-the bundle, no symbolic link, no more bytes than the manifest says.
+Writing goes to a hidden neighbour first and changes places with what was there, so that there is the old bundle or the
+new one, never half of one and never none. Reading takes every byte for hostile until its digest was compared: no
+pickle, no path that leaves the bundle, no symbolic link, no more bytes and no other files than the manifest says.
 """
 
 from __future__ import annotations
@@ -11,25 +11,32 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import read_npz
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import BundleError, EdgecnnError
+from edgecnn.limits import Limit
 from edgecnn.manifest import FILE_NAME, EngineEntry, FileEntry, Manifest, check_file_name
 from edgecnn.runtime import archive
 from edgecnn.runtime.closing import Closing
+from edgecnn.runtime.exchange import exchange
+from edgecnn.runtime.scratch import Scratch
 
 Content = bytes | Path
-LARGEST_MANIFEST = 4 << 20
-LARGEST_BUNDLE = 1 << 30
+UNPACKED = "edgecnn-unpacked-"
+"""Begins the names of folders that zip files are unpacked to."""
+Opened = TypeVar("Opened", bound=Closing)
 _BLOCK = 1 << 20
+_TRIES = 1000
 
 
 def write_bundle(
@@ -74,20 +81,20 @@ def write_bundle(
 
 
 class Bundle(Closing):
-    """A checked bundle. A context manager: an unpacked ``.zip`` is removed at its end.
+    """A checked bundle. A context manager: an unpacked ``.zip`` is removed at its end, or with the object.
 
     Attributes:
         manifest: The contract.
         folder: Where the files lie; all of them were compared with their digests.
     """
 
-    def __init__(self, manifest: Manifest, folder: Path, temporary: bool = False) -> None:
+    def __init__(self, manifest: Manifest, folder: Path, unpacked: Scratch | None = None) -> None:
         self.manifest = manifest
         self.folder = folder
-        self._temporary = temporary
+        self._unpacked = unpacked
 
     @classmethod
-    def open(cls, path: str | Path, largest: int = LARGEST_BUNDLE) -> Bundle:
+    def open(cls, path: str | Path, largest: int = limits.BUNDLE.most) -> Bundle:
         """Open a bundle and check all of it.
 
         Args:
@@ -97,21 +104,26 @@ class Bundle(Closing):
         Raises:
             BundleError: If it is missing, damaged, edited, hostile or of another version; the message names the file.
         """
-        path = Path(path)
-        if path.is_dir():
-            return cls(_check_folder(path, largest), path)
-        if not path.is_file():
-            raise BundleError(f"{path}: no such bundle; expected a folder with {FILE_NAME}, or a .zip of one.")
-        return cls._open_zip(path, largest)
+        path, limit = Path(path), replace(limits.BUNDLE, most=largest)
+        return whole(path, lambda: cls._open(path, limit))
 
     @classmethod
-    def _open_zip(cls, path: Path, largest: int) -> Bundle:
-        folder = Path(tempfile.mkdtemp(prefix="edgecnn-"))
+    def _open(cls, path: Path, limit: Limit) -> Bundle:
+        with boundary(BundleError, f"{path}: cannot be opened"):
+            if path.is_dir():
+                return cls(_check_folder(path, limit), path)
+            if not path.is_file():
+                raise BundleError(f"{path}: no such bundle; expected a folder with {FILE_NAME}, or a .zip of one.")
+            return cls._open_zip(path, limit)
+
+    @classmethod
+    def _open_zip(cls, path: Path, limit: Limit) -> Bundle:
+        unpacked = Scratch(UNPACKED)
         try:
-            archive.unpack(path, folder, largest)
-            return cls(_check_folder(folder, largest), folder, temporary=True)
+            archive.unpack(path, unpacked.folder, limit)
+            return cls(_check_folder(unpacked.folder, limit), unpacked.folder, unpacked)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            unpacked.close()
             raise
 
     @property
@@ -139,9 +151,40 @@ class Bundle(Closing):
 
     def close(self) -> None:
         """Remove what was unpacked. A second call does nothing."""
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._temporary = False
+        if self._unpacked is not None:
+            self._unpacked.close()
+
+
+def whole(path: Path, use: Callable[[], Opened]) -> Opened:
+    """Return what ``use`` makes of the bundle at ``path``, all of it out of one and the same bundle.
+
+    A bundle may be replaced while somebody reads it, and half of what is read is then another's. It is read again.
+
+    Raises:
+        EdgecnnError: What ``use`` raises of a bundle that was not replaced meanwhile.
+        BundleError: If it is replaced again and again.
+    """
+    for _ in range(_TRIES):
+        before = _identity(path)
+        try:
+            made = use()
+        except EdgecnnError:
+            if _identity(path) == before:
+                raise
+        else:
+            if _identity(path) == before:
+                return made
+            made.close()
+    raise BundleError(f"{path}: it is replaced again and again, faster than it can be read.")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what is another for another file or folder at ``path``; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 @dataclass(frozen=True)
@@ -167,7 +210,7 @@ def read_golden(path: Path, manifest: Manifest) -> Golden:
     Raises:
         BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
     """
-    arrays = archive.read_npz(path, LARGEST_BUNDLE)
+    arrays = read_npz(path, limits.ARRAYS, BundleError)
     specs = [("frames", manifest.input.tensor)]
     specs += [(f"out_{index}", output.tensor) for index, output in enumerate(manifest.outputs)]
     count = len(arrays["frames"]) if arrays.get("frames", np.empty(())).ndim else 0
@@ -217,11 +260,8 @@ def _wrapped(path: Path) -> Iterator[None]:
 def _scratch_folder(path: Path) -> Iterator[Path]:
     """Make a hidden folder beside ``path``, on the same file system, and remove it at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with Scratch(f".{path.name}.", ".partial", path.parent) as scratch:
+        yield scratch.folder
 
 
 def _stage(folder: Path, manifest: Manifest, files: Mapping[str, Content]) -> Manifest:
@@ -266,18 +306,25 @@ def _flush(stream: IO[bytes]) -> None:
 
 
 def _swap(staged: Path, path: Path, scratch: Path) -> None:
-    """Put ``staged`` at ``path``; a folder that was there is kept until the new one stands."""
+    """Put ``staged`` at ``path`` in one step; what was there goes with ``scratch``.
+
+    Where a folder stands and the file system cannot exchange two, it takes two renames: a process that is killed
+    between them leaves no bundle at ``path``, and the old one in ``scratch`` until the next one is written.
+    """
     if staged.is_file() or not path.exists():
         os.replace(staged, path)
-    else:
-        old = scratch / "old"
-        os.rename(path, old)
-        try:
-            os.rename(staged, path)
-        except OSError:
-            os.rename(old, path)
-            raise
+    elif not exchange(staged, path):
+        _swap_in_two_steps(staged, path, scratch / "old")
     _sync_folder(path.parent)
+
+
+def _swap_in_two_steps(staged: Path, path: Path, old: Path) -> None:
+    os.rename(path, old)
+    try:
+        os.rename(staged, path)
+    except OSError:
+        os.rename(old, path)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -290,27 +337,43 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _check_folder(folder: Path, largest: int) -> Manifest:
+def _check_folder(folder: Path, limit: Limit) -> Manifest:
     manifest = _read_manifest(folder / FILE_NAME)
-    total = sum(entry.size for entry in manifest.files.values())
-    if total > largest:
-        raise BundleError(f"{folder}: {total} bytes are more than the {largest} that a bundle may have.")
+    limit.check(sum(entry.size for entry in manifest.files.values()), folder, BundleError)
     missing = [name for name in manifest.needed_files() if name not in manifest.files]
     if missing:
         raise BundleError(f"{folder}: the manifest does not list '{missing[0]}', which the bundle needs.")
+    _check_nothing_else(folder, manifest)
     for name, entry in sorted(manifest.files.items()):
         _check_file(folder, name, entry)
     return manifest
 
 
+def _check_nothing_else(folder: Path, manifest: Manifest) -> None:
+    """Refuse what the manifest does not list: no digest holds it, and an engine may read it all the same.
+
+    The weights that an ONNX file keeps beside itself are such a thing: they could be edited afterwards.
+    """
+    files = {FILE_NAME, *manifest.files}
+    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
+    for place, below, names in os.walk(folder):
+        where = Path(place).relative_to(folder)
+        found = {(where / name).as_posix() for name in names} - files
+        found |= {(where / name).as_posix() for name in below} - folders
+        if found:
+            raise BundleError(
+                f"{folder}: it holds '{min(found)}', which the manifest does not list. A bundle holds what is listed "
+                "and nothing else: remove it, or fetch the bundle again."
+            )
+
+
 def _read_manifest(path: Path) -> Manifest:
     _check_regular(path, FILE_NAME)
-    if path.stat().st_size > LARGEST_MANIFEST:
-        raise BundleError(f"{path}: larger than {LARGEST_MANIFEST} bytes; that is no manifest.")
+    content = read_bytes(path, limits.MANIFEST, BundleError)
+    with boundary(BundleError, f"{path}: cannot be read"):
+        text = content.decode()
     try:
-        return Manifest.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: cannot be read: {error}.") from error
+        return Manifest.loads(text)
     except BundleError as error:
         raise BundleError(f"{path.parent}: {error}") from error
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.arrays import write_npz
 from edgecnn.errors import DataError
-from edgecnn.integer_graph import write_npz
 from edgecnn.runtime.bundle import Bundle, write_bundle
 from edgecnn.runtime.health.gatherer import Gatherer
 from edgecnn.runtime.health.place import Box

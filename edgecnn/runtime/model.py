@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import EngineError, OptionError, VerificationError, unknown_name
+from edgecnn.boundary import boundary
+from edgecnn.errors import BundleError, EngineError, OptionError, VerificationError, unknown_name
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry, Manifest
 from edgecnn.proof import FAILED, SKIPPED, Limits
-from edgecnn.runtime import engines, processor
-from edgecnn.runtime.bundle import Bundle, Golden
+from edgecnn.runtime import engines, processor, trial
+from edgecnn.runtime.bundle import Bundle, Golden, whole
 from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.compare import compare
 from edgecnn.runtime.health.reference import Reference
@@ -192,6 +193,10 @@ def load(bundle: str | Path, engine: str | None = None, threads: int | None = No
     """
     if self_test not in SELF_TESTS:
         raise OptionError(f"self_test must be on or off, got '{self_test}'.")
+    return whole(Path(bundle), lambda: _load(bundle, engine, threads, self_test))
+
+
+def _load(bundle: str | Path, engine: str | None, threads: int | None, self_test: str) -> Model:
     opened = Bundle.open(bundle)
     try:
         entry = choose_entry(opened.manifest, engine)
@@ -233,8 +238,21 @@ def limits_for(entry: EngineEntry, engine: engines.Engine) -> Limits | None:
     return None if engine.exact else entry.equivalent
 
 
-def load_entry(bundle: Bundle, entry: EngineEntry, threads: int | None = None) -> engines.Engine:
-    """Load one artefact of a bundle with its engine; see `edgecnn.runtime.engines.load`."""
+def load_entry(bundle: Bundle, entry: EngineEntry, threads: int | None = None, tried: bool = False) -> engines.Engine:
+    """Load one artefact of a bundle with its engine; see `edgecnn.runtime.engines.load`.
+
+    Args:
+        bundle: Opened.
+        entry: The artefact.
+        threads: Threads for one inference.
+        tried: Whether it is our own work, or this process is there to try it: else `edgecnn.runtime.trial` comes first.
+
+    Raises:
+        BundleError: If the artefact did not survive its trial.
+        EngineError: If it cannot be loaded.
+    """
+    if not tried and entry.name != REFERENCE:
+        trial.survive(bundle, entry, threads)
     manifest = bundle.manifest
     outputs = [output.tensor for output in manifest.outputs]
     path, graph = bundle.path_of(entry.files[0]), bundle.path_of(manifest.graph)
@@ -260,7 +278,8 @@ def _warm_up(model: Model, entry: EngineEntry, golden: Golden, self_test: str) -
     got = run_frames(model._engine, frames)
     if not SELF_TESTS[self_test]:
         return
-    found = compare(model.manifest, expected, got, limits_for(entry, model._engine))
+    with boundary(BundleError, "the golden outputs cannot be judged"):
+        found = compare(model.manifest, expected, got, limits_for(entry, model._engine))
     if found.status == FAILED:
         raise VerificationError(
             f"the proof FAILED: {entry.name} on this processor ({processor.here()}): {found.reason}. "

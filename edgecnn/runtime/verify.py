@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.errors import EdgecnnError, MissingEngineError
+from edgecnn.boundary import boundary, described
+from edgecnn.errors import BundleError, EdgecnnError, MissingEngineError
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.manifest import EngineEntry, Manifest
 from edgecnn.ops import op_file
@@ -184,14 +185,20 @@ def prove(manifest: Manifest, entry: EngineEntry, golden: Golden, opened: Opener
         entry: The artefact.
         golden: Frames, and the outputs expected for them.
         opened: Loads the artefact with its engine. That it cannot, or fails later, is in the report.
+
+    Raises:
+        BundleError: If the bundle is damaged or hostile.
     """
     report = functools.partial(EngineReport, entry.name, entry.target)
     try:
         with opened() as engine:
             got, milliseconds = _timed_run(manifest, engine, golden)
-            found = compare(manifest, golden.outputs, got, limits_for(entry, engine))
+            with boundary(BundleError, "the golden outputs cannot be judged"):
+                found = compare(manifest, golden.outputs, got, limits_for(entry, engine))
     except MissingEngineError as error:
         return report(SKIPPED, str(error))
+    except BundleError:
+        raise  # nothing of a damaged or hostile bundle is worth a word of the proof
     except EdgecnnError as error:
         return report(FAILED, str(error))
     reason = found.reason
@@ -232,8 +239,8 @@ def _check_grids(engine: str, path: Path, name: str, graph: IntegerGraph, read_g
         return compare_grids(name, graph, read_grids(engine, path))
     except ImportError as error:
         return GridReport(name, SKIPPED, f"not checked: needs edgecnn[export] ({error})")
-    except (EdgecnnError, ValueError, LookupError) as error:
-        return GridReport(name, FAILED, f"its grids cannot be read: {error}")
+    except Exception as error:  # the file is not ours
+        return GridReport(name, FAILED, f"its grids cannot be read: {described(error)}")
 
 
 def compare_grids(file: str, graph: IntegerGraph, grids: Mapping[str, QuantParams]) -> GridReport:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +17,13 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import opened_zip, read_header
+from edgecnn.boundary import boundary
 from edgecnn.errors import DataError
 from edgecnn.vision.read import EXTENSIONS, read_image
 
 Image = npt.NDArray[np.uint8]
-
-LARGEST_FRAME = 1 << 28
-"""Bytes of one frame in an ``.npz`` above which it is taken for hostile: 256 MiB, a 9000 x 9000 colour picture."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +153,8 @@ def list_images(folder: Path) -> list[Path]:
 @contextmanager
 def _reading(path: Path) -> Iterator[IO[bytes]]:
     """Open the array in a file, and turn what is wrong with it into a `DataError`."""
-    try:
-        with _opened(path) as stream:
-            yield stream
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable array of frames: {error}.") from error
+    with boundary(DataError, f"{path}: not a readable array of frames"), _opened(path) as stream:
+        yield stream
 
 
 def _walk_stored(path: Path) -> Iterator[tuple[str, Image]]:
@@ -180,31 +175,26 @@ def _stored_shape(path: Path) -> tuple[int, ...]:
     return count, *shape
 
 
-def _opened(path: Path) -> IO[bytes]:
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open the array inside an ``.npz`` (``frames``, else the first), or the ``.npy`` itself."""
     if path.suffix.lower() == ".npy":
-        return path.open("rb")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable .npz: {error}.") from error
-    with archive:
+        with path.open("rb") as stream:
+            yield stream
+        return
+    with opened_zip(path, limits.STREAM, DataError) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         if not names:
             raise DataError(f"{path}: no array in it; expected one called 'frames'.")
-        return archive.open("frames.npy" if "frames.npy" in names else names[0])
+        with archive.open("frames.npy" if "frames.npy" in names else names[0]) as stream:
+            yield stream
 
 
 def _header(stream: IO[bytes], path: Path) -> tuple[int, tuple[int, ...]]:
     """Read and check an array's header: number of frames, and shape of one."""
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject:
-        raise DataError(f"{path}: it holds pickled objects, which could run code; expected a uint8 array.")
+    shape, fortran, dtype = read_header(stream)
     if dtype != np.uint8 or len(shape) not in (3, 4) or fortran or min(shape) < 1:
         order = " in Fortran order" if fortran else ""
         raise DataError(f"{path}: expected uint8 frames (N, H, W, C) or (N, H, W), got {dtype} {shape}{order}.")
-    if math.prod(shape[1:]) > LARGEST_FRAME:
-        raise DataError(f"{path}: frames of shape {shape[1:]} are larger than {LARGEST_FRAME} bytes.")
+    limits.FRAME.check(math.prod(shape[1:]), f"{path}: frames of shape {shape[1:]}", DataError)
     return shape[0], shape[1:]

@@ -8,12 +8,14 @@ evaluated and run.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
 from edgecnn.errors import DataError
 from edgecnn.manifest import InputContract, Resize
 from edgecnn.vision.tiling import Tiling
@@ -140,6 +142,7 @@ class Preprocess:
                 f"a frame of {height} x {width} is too small to be seen in tiles of {self.size[0]} x {self.size[1]}: "
                 f"it would be enlarged more than {MOST_ENLARGED} times. Export the model with --resize stretch for it."
             )
+        limits.PICTURE.check(math.prod(geometry.resized), f"a frame of {height} x {width}, resized", DataError)
         resized = resize_exact(picture, geometry.resized)
         if self.resize.mode == "letterbox":
             return self._padded(resized, geometry)

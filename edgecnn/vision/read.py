@@ -8,7 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import read_npy
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import DataError
+from edgecnn.vision.picture_size import size_of
 
 Image = npt.NDArray[np.uint8]
 
@@ -32,13 +36,12 @@ def read_image(path: Path) -> Image:
     Raises:
         DataError: If the file is missing, empty, cut off, no picture, or not 8 bits deep.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if path.suffix.lower() == ".npy":
+        return _read_array(path)
+    data = read_bytes(path, limits.PICTURE_FILE, DataError)
     if not data:
         raise DataError(f"{path}: the file is empty.")
-    return _read_array(path) if path.suffix.lower() == ".npy" else decode_image(data, str(path))
+    return decode_image(data, str(path))
 
 
 def decode_image(data: bytes, name: str) -> Image:
@@ -53,11 +56,11 @@ def decode_image(data: bytes, name: str) -> Image:
     """
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-max(len(data) // 2, 64) :]:
         raise DataError(f"{name}: the JPEG is cut off: it has no end marker.")
-    try:
+    with boundary(DataError, f"{name}: cannot be decoded"):
+        width, height = size_of(data)
+        limits.PICTURE.check(width * height, f"{name}: {width} x {height}", DataError)
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-    except cv2.error as error:
-        raise DataError(f"{name}: cannot be decoded: {error.err}.") from error
-    if picture is None:
+    if width * height == 0 or picture is None:
         raise DataError(f"{name}: expected a picture ({', '.join(EXTENSIONS[:-1])}), it is none or is damaged.")
     return _eight_bit(picture, name)
 
@@ -69,10 +72,9 @@ def _eight_bit(picture: npt.NDArray[np.generic], name: str) -> Image:
 
 
 def _read_array(path: Path) -> Image:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy array: {error}.") from error
+    values = read_npy(path, limits.FRAME, DataError)
+    if values.size == 0:
+        raise DataError(f"{path}: expected a frame with pixels, got shape {values.shape}.")
     if values.ndim not in (2, 3):
         raise DataError(f"{path}: expected one frame of shape (H, W) or (H, W, C), got {values.shape}.")
     return _eight_bit(values, str(path))

@@ -88,11 +88,33 @@ def test_ctrl_c_is_130(failing: types.ModuleType, capsys: pytest.CaptureFixture[
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_bug_is_not_hidden(failing: types.ModuleType) -> None:
-    failing.error = ZeroDivisionError("a bug")
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), MemoryError(), RecursionError("deep"), KeyError("x")])
+def test_an_unexpected_error_has_its_own_code_and_is_to_be_reported(
+    error: Exception, failing: types.ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code 1 says that a proof failed, and what nobody had thought of has proven nothing."""
+    failing.error = error
 
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        app.main(["doctor"])
+    assert app.main(["doctor"]) == 70
+    shown = capsys.readouterr().err
+    assert f"error: {type(error).__name__} in test_app.py, line " in shown
+    assert "This is an error of edgecnn" in shown
+    assert "issue tracker" in shown
+    assert "Traceback" not in shown
+    monkeypatch.setenv(console.TRACEBACK, "1")
+    assert app.main(["doctor"]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_a_terminal_would_obey_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9bm \udcff good\r"
+    console.note(hostile)
+    console.say(hostile)
+    console.table(hostile, [hostile, f">{hostile}"], [[hostile, hostile]])
+    console.fail(errors.BundleError(hostile))
+    printed = "".join(capsys.readouterr())
+    assert printed.count("good") == 8
+    assert not [char for char in printed if not char.isprintable() and char != "\n"]
 
 
 def test_help_of_every_error_is_documented() -> None:

@@ -84,7 +84,7 @@ def refused(result: tuple[int, str], code: int, *parts: str) -> None:
         ("page.onnx", b"<!DOCTYPE html><title>404</title>", "HTML"),
         ("photo.pth", None, "this is no PyTorch file"),
         ("empty.pth", b"", "the file is empty"),
-        ("empty.pt2", b"", "is not a .pt2 archive of torch.export.save"),
+        ("empty.pt2", b"", "not a readable .pt2"),
         ("net.tflite", b"\x1c\0\0\0TFL3", "expected a model that ends in .onnx, .pt2"),
     ],
 )

@@ -9,9 +9,9 @@ import onnx_ir as ir
 import pytest
 import torch
 
+from edgecnn.arrays import write_npz
 from edgecnn.cli import app
 from edgecnn.graph import import_torch
-from edgecnn.integer_graph import write_npz
 from edgecnn.report.document import dumps
 from edgecnn.runtime.bundle import write_bundle
 from tests.report.documents import layers_measured

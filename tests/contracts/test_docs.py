@@ -41,4 +41,4 @@ def test_the_readme_lists_every_exit_code() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
 
-    assert listed == {0, console.EQUIVALENT, console.INTERRUPTED, *console.EXIT_CODES.values()}
+    assert listed == {0, console.EQUIVALENT, console.UNEXPECTED, console.INTERRUPTED, *console.EXIT_CODES.values()}

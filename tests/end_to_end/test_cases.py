@@ -24,6 +24,8 @@ REFUSED = {
     "bn_neg_var": "is not in 1 of 8 channels",
     "onnx_double_shape": "tensor 'w1' cannot be read",
     "out_const": "'kk' do not depend on the model's input",
+    "onnx_func_bomb": "that a graph may have",
+    "onnx_const_bomb": "that a computed constant may have",
 }
 FRAMES = np.random.default_rng(7).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
@@ -76,3 +78,25 @@ def test_it_is_refused_with_a_reason(
     assert REFUSED[name] in said
     assert "Traceback" not in said
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("bundles/golden_minus.zip", "golden.npz: not a readable .npz"),
+        ("bundles/graph_bad_op.zip", "there is no operator 'Evil'"),
+        ("bundles/man_crop_1e-9.zip", "'input.resize.crop_ratio' must be in 0.01 .. 1"),
+        ("bundles/man_scale_1e400.zip", "int too large to convert to float"),
+        ("bomb_bz2.zip", "'requirements.txt' must be stored or deflated"),
+        ("empty_name.zip", "'' is no plain relative path inside the bundle"),
+    ],
+)
+@pytest.mark.parametrize("command", ["verify", "run"])
+def test_hostile_bundles_are_refused(
+    cases_dir: Path, name: str, says: str, command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = [command, str(cases_dir / name)]
+    assert app.main([*line, "--source", "road:", "--frames", "1"] if command == "run" else line) == 5
+    shown = capfd.readouterr().err
+    assert says in shown
+    assert "Traceback" not in shown

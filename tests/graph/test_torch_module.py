@@ -105,9 +105,9 @@ def test_what_is_no_archive_is_refused(tmp_path) -> None:
     path = tmp_path / "net.pt2"
     for content in (b"", b"PK\x03\x04 cut off", pickle.dumps({"a": 1})):
         path.write_bytes(content)
-        with pytest.raises(ModelError, match=r"not a \.pt2 archive"):
+        with pytest.raises(ModelError, match=r"not a readable \.pt2"):
             import_exported(path)
-    with pytest.raises(ModelError, match="cannot read"):
+    with pytest.raises(ModelError, match="No such file"):
         import_exported(tmp_path / "none.pt2")
     torch.save(network().state_dict(), path)
     with pytest.raises(ModelError, match="0 exported programs"):

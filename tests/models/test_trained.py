@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edgecnn import limits
 from edgecnn.errors import ModelError
 from edgecnn.models import surface, trained
 from edgecnn.models.model_card import ModelCard
@@ -176,15 +177,17 @@ def test_tensors_that_were_tampered_with(path: Path, change: Change, says: str) 
 
 
 def test_what_is_too_large_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trained, "LARGEST_METADATA", 100)
-    with pytest.raises(ModelError, match=r"its metadata has .* characters, expected at most 100"):
+    monkeypatch.setattr(limits, "METADATA", replace(limits.METADATA, most=100))
+    with pytest.raises(
+        ModelError, match=r"characters are more than the 100 that the metadata of a trained file may have"
+    ):
         read_trained(path)
     monkeypatch.setattr(trained, "MOST_PIXELS", 3 * 64 * 96 - 1)
-    monkeypatch.setattr(trained, "LARGEST_METADATA", 1 << 20)
+    monkeypatch.setattr(limits, "METADATA", replace(limits.METADATA, most=1 << 20))
     with pytest.raises(ModelError, match="got 3 of 96x64"):
         read_trained(path)
-    monkeypatch.setattr(trained, "LARGEST_FILE", 1000)
-    with pytest.raises(ModelError, match="a trained file has at most 1000"):
+    monkeypatch.setattr(limits, "TRAINED", replace(limits.TRAINED, most=1000))
+    with pytest.raises(ModelError, match="more than the 1000 that a trained file may have"):
         read_trained(path)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode, write_npz
+from edgecnn.arrays import write_npz
+from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.runtime.bundle import Content, Golden, write_bundle
 from edgecnn.runtime.engines.reference import ReferenceEngine

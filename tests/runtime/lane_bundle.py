@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode, write_npz
+from edgecnn.arrays import write_npz
+from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContract, Provenance
 from edgecnn.runtime.bundle import Golden, write_bundle
 from edgecnn.runtime.engines.reference import ReferenceEngine

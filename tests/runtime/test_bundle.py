@@ -1,23 +1,27 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgecnn import limits
+from edgecnn.arrays import read_npz, write_npz
 from edgecnn.errors import BundleError, EngineError
-from edgecnn.integer_graph import write_npz
 from edgecnn.manifest import Manifest, check_file_name
-from edgecnn.runtime import archive
 from edgecnn.runtime import bundle as bundle_module
-from edgecnn.runtime.bundle import Bundle, Content, Golden, write_bundle
+from edgecnn.runtime.bundle import UNPACKED, Bundle, Content, Golden, write_bundle
+from edgecnn.runtime.exchange import exchange
+from edgecnn.runtime.scratch import Scratch, sweep
 
 MakeBundle = Callable[..., Path]
 
@@ -26,6 +30,7 @@ import resource, sys
 from pathlib import Path
 from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest
+from edgecnn.runtime import bundle as bundle_module
 from edgecnn.runtime.bundle import write_bundle
 
 manifest = Manifest.loads(Path(sys.argv[2]).read_text())
@@ -144,9 +149,11 @@ def test_a_disk_that_fills_up_leaves_the_old_bundle(make_bundle: MakeBundle) -> 
 def test_a_rename_that_fails_puts_the_old_bundle_back(
     make_bundle: MakeBundle, manifest: Manifest, files: dict[str, Content], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where a file system cannot exchange two folders."""
     path = make_bundle()
     before = snapshot(path)
     rename = os.rename
+    monkeypatch.setattr(bundle_module, "exchange", lambda first, second: False)
 
     def refuse_the_new_one(source: Path, target: Path) -> None:
         if source.name == "bundle":
@@ -194,8 +201,8 @@ def test_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be read"):
         Bundle.open(tmp_path)
     with (tmp_path / "manifest.json").open("wb") as stream:
-        stream.truncate(bundle_module.LARGEST_MANIFEST + 1)
-    with pytest.raises(BundleError, match="that is no manifest"):
+        stream.truncate(limits.MANIFEST.most + 1)
+    with pytest.raises(BundleError, match="4194305 bytes are more than the 4194304 that a manifest may have"):
         Bundle.open(tmp_path)
 
 
@@ -296,7 +303,7 @@ def test_golden_frames_that_do_not_fit(make_bundle: MakeBundle, tmp_path: Path) 
 def test_an_npz_bomb_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", frames=np.zeros(1 << 20, np.uint8))
     with pytest.raises(BundleError, match="unpacks to"):
-        archive.read_npz(tmp_path / "a.npz", 1000)
+        read_npz(tmp_path / "a.npz", replace(limits.ARRAYS, most=1000), BundleError)
 
 
 def test_names_are_checked_before_anything_is_written(
@@ -312,3 +319,145 @@ def test_every_listed_name_is_one_that_may_be_written(make_bundle: MakeBundle) -
     for name in document["files"]:
         check_file_name(name)
     assert Manifest.loads(json.dumps(document)).name == "tiny"
+
+
+@pytest.mark.parametrize("name", ["model.bin", "weights.data", ".hidden", "sub/deep/x", "MANIFEST.JSON"])
+def test_a_file_that_is_not_listed_is_refused(make_bundle: MakeBundle, tmp_path: Path, name: str) -> None:
+    path = make_bundle()
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    (path / name).write_bytes(b"no digest holds this")
+    with pytest.raises(BundleError, match=f"it holds '{name.split('/')[0]}', which the manifest does not list"):
+        Bundle.open(path)
+    zipped = rezipped(make_bundle("tiny.zip"), tmp_path / "more.zip", extra=[(name, b"x")])
+    with pytest.raises(BundleError, match=r"which the manifest does not list|is there twice"):
+        Bundle.open(zipped)
+
+
+def test_a_link_or_an_empty_folder_that_is_not_listed_is_refused(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    for number, add in enumerate((Path.mkdir, lambda path: path.symlink_to(tmp_path), os.mkfifo)):
+        path = make_bundle(f"b{number}")
+        add(path / "more")
+        with pytest.raises(BundleError, match="it holds 'more', which the manifest does not list"):
+            Bundle.open(path)
+
+
+def test_an_unpacked_zip_is_removed_without_close(make_bundle: MakeBundle) -> None:
+    opened = Bundle.open(make_bundle("tiny.zip"))
+    folder = opened.folder
+    assert folder.is_dir()
+    del opened
+    gc.collect()
+    assert not folder.exists()
+
+
+LEFT = """
+import sys
+from edgecnn.runtime.bundle import Bundle
+opened = Bundle.open(sys.argv[1])
+print(opened.folder, flush=True)
+sys.stdin.readline()
+if sys.argv[2] == "raise":
+    raise ZeroDivisionError
+"""
+
+
+@pytest.mark.parametrize("end", ["return", "raise", "kill"])
+def test_what_a_process_has_unpacked_goes_with_it(make_bundle: MakeBundle, tmp_path: Path, end: str) -> None:
+    """At once where the process ends; with the next one that unpacks something where it was killed."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    path = make_bundle("tiny.zip")
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        [sys.executable, "-c", LEFT, str(path), end],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    ) as child:
+        assert child.stdout is not None
+        folder = Path(child.stdout.readline().strip())
+        assert folder.parent == temporary
+        sweep(temporary, UNPACKED, ".scratch")
+        assert (folder / "manifest.json").is_file(), "somebody works in it"
+        if end == "kill":
+            child.kill()
+        child.communicate("\n")
+    if end == "kill":
+        assert folder.exists()
+        subprocess.run([sys.executable, "-c", LEFT, str(path), end], input="\n", env=environment, text=True, check=True)
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_killed_writer_has_left_is_removed_by_the_next(
+    make_bundle: MakeBundle, manifest: Manifest, files: dict[str, Content]
+) -> None:
+    path = make_bundle()
+    left, held = path.parent / ".tiny.abc.partial", Scratch(".tiny.", ".partial", path.parent)
+    (left / "bundle").mkdir(parents=True)
+    (left / "bundle" / "model.onnx").write_bytes(b"half of")
+    write_bundle(path, manifest, files, overwrite=True)
+    assert not left.exists()
+    assert held.folder.is_dir(), "somebody works in it"
+    held.close()
+    assert [item.name for item in path.parent.iterdir()] == ["tiny"]
+
+
+def test_a_bundle_is_replaced_in_one_step(
+    make_bundle: MakeBundle, manifest: Manifest, files: dict[str, Content], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_bundle()
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda *paths: pytest.fail(f"two steps: {paths}"))
+    write_bundle(path, manifest, files | {"new.txt": b"new"}, overwrite=True)
+    monkeypatch.setattr(os, "rename", rename)
+    with Bundle.open(path) as opened:
+        assert opened.path_of("new.txt").read_bytes() == b"new"
+
+
+def test_an_exchange_that_is_refused_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "a", tmp_path / "none")
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_read_again(
+    make_bundle: MakeBundle, manifest: Manifest, files: dict[str, Content], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the manifest and the files: half of what was read is the old bundle's."""
+    path = make_bundle()
+    read, replaced = bundle_module._read_manifest, []
+
+    def read_and_replace(where: Path) -> Manifest:
+        found = read(where)
+        if where.parent == path and len(replaced) < 3:
+            replaced.append(found)
+            write_bundle(path, manifest, files | {"new.txt": str(len(replaced)).encode()}, overwrite=True)
+        return found
+
+    monkeypatch.setattr(bundle_module, "_read_manifest", read_and_replace)
+    with Bundle.open(path) as opened:
+        assert opened.path_of("new.txt").read_bytes() == b"3"
+    assert len(replaced) == 3
+
+
+def test_a_model_is_of_one_bundle(
+    make_bundle: MakeBundle, manifest: Manifest, files: dict[str, Content], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engine is not that of a bundle which came after the manifest was read."""
+    from edgecnn.runtime import model as model_module
+
+    path, loads = make_bundle(), []
+    load_entry = model_module.load_entry
+
+    def replace_and_load(bundle: Bundle, *rest: Any) -> Any:
+        loads.append(bundle.manifest.files)
+        if len(loads) == 1:
+            write_bundle(path, manifest, files | {"new.txt": b"new"}, overwrite=True)
+        return load_entry(bundle, *rest)
+
+    monkeypatch.setattr(model_module, "load_entry", replace_and_load)
+    with model_module.load(path) as loaded:
+        assert "new.txt" in loaded.manifest.files
+    assert len(loads) == 2

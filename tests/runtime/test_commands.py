@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgecnn.arrays import write_npz
 from edgecnn.cli import app
-from edgecnn.integer_graph import write_npz
 from edgecnn.runtime import processor
 from edgecnn.runtime.bundle import Golden
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import edgecnn
+from edgecnn.arrays import write_npz
 from edgecnn.cli import app, console
 from edgecnn.errors import VerificationError
 from edgecnn.export import artefact
-from edgecnn.integer_graph import Array, IntegerGraph, write_npz
+from edgecnn.integer_graph import Array, IntegerGraph
 from edgecnn.manifest import EngineEntry, Manifest, OutputContract
 from edgecnn.profile import load_target
 from edgecnn.proof import EQUIVALENT, EXACT, FAILED, Limits

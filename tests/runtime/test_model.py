@@ -10,8 +10,8 @@ import pytest
 
 import edgecnn
 from edgecnn.affine import dequantise
+from edgecnn.arrays import write_npz
 from edgecnn.errors import BundleError, DataError, MissingEngineError, OptionError, VerificationError
-from edgecnn.integer_graph import write_npz
 from edgecnn.runtime.bundle import Golden
 from edgecnn.vision.results import Verdict
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.errors import EngineError, MissingEngineError, OptionError
+from edgecnn.errors import BundleError, EngineError, MissingEngineError, OptionError
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.proof import EQUIVALENT, EXACT, FAILED, SKIPPED
 from edgecnn.runtime import verify
@@ -55,11 +55,19 @@ def test_an_engine_that_is_not_installed(make_bundle: MakeBundle, monkeypatch: p
 
 
 def test_a_model_file_that_does_not_load_is_a_failure(make_bundle: MakeBundle) -> None:
-    with Bundle.open(make_bundle(model__onnx=b"no model")) as bundle:
+    with Bundle.open(make_bundle(model__onnx=b"")) as bundle:
         own, reference = verify_engines(bundle)
     assert own.status == FAILED
     assert "cannot load it" in own.reason
     assert reference.status == EXACT
+
+
+def test_a_model_file_that_is_none_is_worth_no_word_of_the_proof(make_bundle: MakeBundle) -> None:
+    with (
+        Bundle.open(make_bundle(model__onnx=b"no model")) as bundle,
+        pytest.raises(BundleError, match="it is no ONNX file, or damaged"),
+    ):
+        list(verify_engines(bundle))
 
 
 def test_grids(make_bundle: MakeBundle, graph: IntegerGraph) -> None:

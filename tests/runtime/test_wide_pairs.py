@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import edgecnn
+from edgecnn.arrays import write_npz
 from edgecnn.cli import app
 from edgecnn.errors import EngineError
 from edgecnn.export import artefact
-from edgecnn.integer_graph import IntegerGraph, write_npz
+from edgecnn.integer_graph import IntegerGraph
 from edgecnn.manifest import EngineEntry
 from edgecnn.runtime import engines, processor
 from edgecnn.runtime.bundle import Content, write_bundle

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ def test_an_npz_that_is_cut_off_or_none(tmp_path: Path) -> None:
         list(Frames(path))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("frames.npy", b"\x93NUMPY")
-    with pytest.raises(DataError, match="not a readable array of frames"):
+    with pytest.raises(DataError, match=r"not a readable \.npz: EOF"):
         list(Frames(path))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", b"x")
@@ -160,3 +161,32 @@ def test_real_photographs(data_dir: Path) -> None:
     shapes = [frame.shape for _, frame in zip(range(20), frames, strict=False)]
     assert len(frames) == 300
     assert all(min(shape[:2]) >= 200 and shape[2:] in ((3,), ()) for shape in shapes)
+
+
+def test_one_bad_file_does_not_end_the_walk(tmp_path: Path) -> None:
+    """Whatever is wrong with it: it is skipped and named, and the others are used."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-4, 4, 3), }"
+    bad = {
+        "a.npy": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header,
+        "b.npy": b"\x93NUMPY\x01\x00\x00\x04" + b"(" * 1024,
+        "c.png": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\x00\x00\x75\x30" * 2 + bytes(20),
+        "d.jpg": b"\xff\xd8\xff\xe0" + bytes(40) + b"\xff\xd9",
+        "e.tif": b"II*\x00\xff\xff\xff\x7f",
+        "f.bmp": b"BM" + b"\xff" * 60,
+        "g.webp": b"RIFF\x10\x00\x00\x00WEBPVP8X",
+        "h.npy": npy_bytes(np.zeros((0, 4), np.uint8)),
+        "i.ppm": b"P6 99999 99999 255 x",
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    np.save(tmp_path / "z.npy", noise(4, 4, 3))
+    frames = Frames(tmp_path)
+    assert [frame.shape for frame in frames] == [(4, 4, 3)]
+    assert [item.name for item in frames.skipped] == list(bad)
+    assert all(item.reason for item in frames.skipped)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()

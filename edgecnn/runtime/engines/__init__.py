@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn import plugins
-from edgecnn.errors import EngineError, MissingEngineError
+from edgecnn.boundary import boundary
+from edgecnn.errors import BundleError, EngineError, MissingEngineError
 from edgecnn.exact_sums import broken_pairs
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.runtime import processor
@@ -158,7 +159,8 @@ def load(
     """
     if threads is not None and threads < 1:
         raise EngineError(f"threads must be at least 1, got {threads}.")
-    return module(name).load(path, inputs, outputs, threads=threads, wide_pairs=wide_pairs)
+    with boundary(EngineError, f"{path.name}: {name} cannot load it"):
+        return module(name).load(path, inputs, outputs, threads=threads, wide_pairs=wide_pairs)
 
 
 def wide_pairs(graph: Callable[[], IntegerGraph]) -> bool:
@@ -166,8 +168,12 @@ def wide_pairs(graph: Callable[[], IntegerGraph]) -> bool:
 
     Args:
         graph: Gives the integer graph; not called where it does not matter.
+
+    Raises:
+        BundleError: If the graph makes no sense.
     """
-    return processor.here().saturates and bool(broken_pairs(graph()))
+    with boundary(BundleError, "the integer graph is not one that can run"):
+        return processor.here().saturates and bool(broken_pairs(graph()))
 
 
 def usable_processors() -> int:

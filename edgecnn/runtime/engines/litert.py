@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn import limits
+from edgecnn.boundary import read_bytes
 from edgecnn.errors import EngineError, MissingEngineError
 from edgecnn.runtime.engines import (
     Array,
     EngineBase,
+    _tflite_file,
     check_inputs,
     check_tensor,
     missing,
@@ -76,7 +79,7 @@ class LiteRTEngine(EngineBase):
                 self._interpreter.set_tensor(index, _to_int8(array) if shifted else array.astype(dtype, copy=False))
             self._interpreter.invoke()
             found = [self._interpreter.get_tensor(index) for index, _, _ in self._outputs_at]
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:
             raise EngineError(f"{NAME} failed: {error}") from error
         return [
             _to_uint8(array) if shifted else array.astype(spec.dtype, copy=False)
@@ -105,10 +108,8 @@ def load(
         EngineError: If the file cannot be loaded, or takes or returns something else.
     """
     package = _import_package()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    content = read_bytes(path, limits.MODEL, EngineError)
+    _tflite_file.check(content, path.name)
     delegates = [_edge_tpu(package, path)] if _EDGE_TPU_MARK in content else None
     try:
         interpreter = package.Interpreter(
@@ -117,7 +118,7 @@ def load(
         interpreter.allocate_tensors()
     except ImportError as error:
         raise _numpy_too_new(package.__name__, error) from error
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
         raise EngineError(f"{path.name}: {NAME} cannot load it: {error}") from error
     return LiteRTEngine(interpreter, path, inputs, outputs, exact=delegates is None)
 

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn import limits
+from edgecnn.boundary import read_bytes
 from edgecnn.errors import EngineError
 from edgecnn.runtime.engines import (
     Array,
     EngineBase,
+    _onnx_file,
     check_inputs,
     check_tensor,
     missing,
@@ -80,11 +83,13 @@ def load(
         import onnxruntime
     except ImportError as error:
         raise missing(NAME, REQUIREMENT, error) from error
+    content = read_bytes(path, limits.MODEL, EngineError)
+    _onnx_file.check(content, path.name)
     options = _options(onnxruntime, threads, wide_pairs)
     # What runs in a factory does not report to anybody.
     onnxruntime.disable_telemetry_events()
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise EngineError(f"{path.name}: {NAME} {onnxruntime.__version__} cannot load it: {error}") from error
     _check(path, "input", inputs, session.get_inputs())

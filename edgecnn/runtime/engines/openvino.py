@@ -65,7 +65,7 @@ class OpenVINOEngine(EngineBase):
         try:
             self._request.infer(feed, share_inputs=True)
             return [np.array(self._request.get_tensor(spec.name).data) for spec in self.outputs]
-        except RuntimeError as error:
+        except Exception as error:
             raise EngineError(f"{NAME} failed: {error}") from error
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ def _compile(path: Path, threads: int | None) -> Any:
         # A model that runs must not change with its file: a mapped one that is overwritten or cut short would.
         core.set_property({"ENABLE_MMAP": False})
         return core.compile_model(core.read_model(path), _DEVICE, config)
-    except RuntimeError as error:
+    except Exception as error:
         raise EngineError(f"{path.name}: {NAME} {openvino.__version__} cannot load it: {error}") from error
 
 

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecnn.boundary import boundary
 from edgecnn.errors import EngineError
 from edgecnn.integer_graph import Array, IntegerGraph, IntegerNode
 from edgecnn.ops import Operand, op_file
@@ -24,15 +25,14 @@ def run_node(graph: IntegerGraph, node: IntegerNode, values: dict[str, Array]) -
     """Execute one node on ``values`` (activations by name) and return its output.
 
     Raises:
-        EngineError: If the output has not the shape that the graph says, or a sum leaves int32.
+        EngineError: If the node cannot be executed, its output has not the shape that the graph says, or a sum leaves
+            int32.
     """
     operands = [Operand(_value(graph, values, name), graph.spec(name)) for name in node.inputs]
     output = graph.spec(node.output)
-    module = importlib.import_module(f"edgecnn.ops.{op_file(node.op)}")
-    try:
-        result: Array = module.reference(node, operands, output)
-    except OverflowError as error:
-        raise EngineError(f"{node.op} '{node.name}': {error}") from error
+    # What a file says of a node may be anything: attributes that are missing, axes that there are not, sums too large.
+    with boundary(EngineError, f"{node.op} '{node.name}'"):
+        result: Array = importlib.import_module(f"edgecnn.ops.{op_file(node.op)}").reference(node, operands, output)
     if result.shape != output.shape or result.dtype.name != output.dtype:
         raise EngineError(
             f"{node.op} '{node.name}' gave {result.dtype} {result.shape}, the graph says {output.dtype} {output.shape}"

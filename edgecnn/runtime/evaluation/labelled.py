@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgecnn import limits
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import DataError, OptionError
 from edgecnn.fields import Scalar
 from edgecnn.manifest import Manifest
@@ -218,11 +221,9 @@ def _kind(text: str, words: Vocabulary) -> str | None:
 
 
 def _rows(table: Path) -> list[dict[str, str | None]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: expected a table of labels in UTF-8, comma-separated: {error}.") from error
+    text = read_bytes(table, limits.TABLE, DataError)
+    with boundary(DataError, f"{table}: expected a table of labels in UTF-8, comma-separated"):
+        return list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline="")))
 
 
 def _label(text: str, words: Vocabulary, table: Path) -> str:

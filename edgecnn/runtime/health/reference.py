@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn import limits
+from edgecnn.arrays import read_npz
+from edgecnn.boundary import boundary
 from edgecnn.errors import BundleError
-from edgecnn.runtime import archive
 from edgecnn.runtime.health.faults import FAULTS
 from edgecnn.runtime.health.features import CELLS, EDGES, Measured, measure, normalised
 from edgecnn.runtime.health.layout import JUDGED, VARIATIONS, Layout
@@ -29,7 +31,6 @@ ENOUGH = 20
 """Calibration frames: of fewer, extremes and variations say too little."""
 OUTLIERS = 100
 """One calibration frame of so many may be out of order itself, for each feature."""
-_LARGEST_FILE = 1 << 20
 _SHAPES: dict[str, tuple[tuple[int, ...], str]] = {
     "count": ((), "int64"),
     "black": ((), "int64"),
@@ -131,11 +132,12 @@ class Reference:
         Raises:
             BundleError: If the file is no ``.npz``, holds pickled objects, is too large, or an array does not fit.
         """
-        arrays = archive.read_npz(path, _LARGEST_FILE)
+        arrays = read_npz(path, limits.HEALTH, BundleError)
         if "least" not in arrays:
             return None
         try:
-            return cls.from_arrays(arrays)
+            with boundary(BundleError, "it makes no sense"):
+                return cls.from_arrays(arrays)
         except BundleError as error:
             raise BundleError(f"{path.name}: {error}") from error
 

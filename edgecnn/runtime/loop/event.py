@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.integer_graph import write_npz
+from edgecnn.arrays import write_npz
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.painter import Painter

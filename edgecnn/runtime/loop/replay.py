@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import BundleError, DataError, OptionError
-from edgecnn.runtime import archive
+from edgecnn import limits
+from edgecnn.arrays import read_npz
+from edgecnn.boundary import described, read_bytes
+from edgecnn.errors import DataError
 from edgecnn.runtime.health.settings import HealthSettings
 from edgecnn.runtime.loop.event import EVENT, FRAMES, SCHEMA
 from edgecnn.runtime.loop.judge import Judge, Seen
@@ -30,7 +32,6 @@ from edgecnn.vision.results import Finding
 
 Image = npt.NDArray[np.uint8]
 
-LARGEST_RECORD, LARGEST_FRAMES = 64 << 20, 4 << 30
 GIVEN = frozenset(("no_frame", "stale", "engine", "unreadable", "unusable", "stuck"))
 """Kinds of findings that a replay takes as they were."""
 
@@ -59,15 +60,13 @@ class Recording:
             DataError: If it is none, damaged, of another version, or larger than any event.
         """
         try:
-            if (folder / EVENT).stat().st_size > LARGEST_RECORD:
-                raise DataError(f"{folder / EVENT}: larger than {LARGEST_RECORD} bytes.")
-            record = json.loads((folder / EVENT).read_text(encoding="ascii"))
+            record = json.loads(read_bytes(folder / EVENT, limits.EVENT, DataError).decode("ascii"))
             tensors, empty = _arrays(folder / FRAMES)
             return cls._of(record, tensors, empty)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, BundleError, OptionError) as error:
+        except Exception as error:  # settings that are none and files that are damaged alike
             raise DataError(
                 f"{folder}: no recorded event, or a damaged one; expected a folder with {EVENT} and {FRAMES} as the "
-                f"recorder writes it ({type(error).__name__}: {error})."
+                f"recorder writes it ({described(error)})."
             ) from error
 
     @classmethod
@@ -183,12 +182,12 @@ def _arrays(path: Path) -> tuple[list[Image], Image | None]:
     """Read the frames; an event without any has no such file.
 
     Raises:
-        BundleError: If they cannot be read.
+        DataError: If they cannot be read.
         ValueError: If they are not uint8 of the right rank.
     """
     if not path.exists():
         return [], None
-    arrays = archive.read_npz(path, LARGEST_FRAMES)
+    arrays = read_npz(path, limits.EVENT_FRAMES, DataError)
     empty = arrays.pop("empty", None)
     sizes = [arrays[f"tensors{index or ''}"] for index in range(len(arrays))]
     for array, rank in (*((array, 4) for array in sizes), *([] if empty is None else [(empty, 3)])):

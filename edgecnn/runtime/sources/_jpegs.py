@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 
+from edgecnn import limits
 from edgecnn.errors import SourceError
 
-LARGEST = 32 << 20
+LARGEST = limits.JPEG.most
 """Bytes of one JPEG above which the stream is taken for broken: a photograph of 100 megapixels has less."""
 _START = re.compile(rb"\xff\xd8\xff[^\x00\xd8\xff]")
 # Within the coded data 0xFF is followed by 0 (stuffing), by a restart marker, or by more 0xFF (fill).

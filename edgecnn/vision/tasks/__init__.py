@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from edgecnn import plugins
+from edgecnn.boundary import boundary
+from edgecnn.errors import BundleError
 from edgecnn.manifest import Manifest
 from edgecnn.vision.results import Decision, Output
 
@@ -25,5 +27,8 @@ def decoder(manifest: Manifest) -> Decode:
     Raises:
         OptionError: If there is no such task; near names are suggested.
         DataError: If the manifest says nothing that the task can read.
+        BundleError: If the manifest says what nothing can be made of.
     """
-    return cast(Decode, plugins.load("edgecnn.vision.tasks", manifest.task).decoder(manifest))
+    task = plugins.load("edgecnn.vision.tasks", manifest.task)
+    with boundary(BundleError, f"the manifest says what the task '{manifest.task}' cannot use"):
+        return cast(Decode, task.decoder(manifest))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.arrays import write_npz
 from edgecnn.export import artefact
-from edgecnn.integer_graph import write_npz
 from edgecnn.manifest import EngineEntry
 from edgecnn.runtime.bundle import write_bundle
 from edgecnn.runtime.loop.loop import Loop, LoopSettings

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from edgecnn.errors import EngineError, MissingEngineError
+from edgecnn.errors import BundleError, EngineError, MissingEngineError
 from edgecnn.integer_graph import IntegerGraph
 from edgecnn.runtime import engines
 from edgecnn.runtime.bundle import Golden
@@ -100,7 +100,7 @@ def test_a_model_for_the_edge_tpu_needs_its_library(coral: Path, monkeypatch: py
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="needs edgecnn[coral]")
     (tmp_path / "a.tflite").write_bytes(b"no model at all")
-    with pytest.raises(EngineError, match=r"a.tflite: LiteRT cannot load it"):
+    with pytest.raises(BundleError, match=r"a.tflite: it is no TFLite file"):
         engines.load("litert", tmp_path / "a.tflite", [FRAME], [SCORES])
     with pytest.raises(EngineError, match=r"none.tflite: cannot be read: No such file"):
         engines.load("litert", tmp_path / "none.tflite", [FRAME], [SCORES])
@@ -122,6 +122,7 @@ def test_the_numpy_2_trap_of_tflite_runtime_is_explained(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     monkeypatch.setitem(sys.modules, "tflite_runtime", ModuleType("tflite_runtime"))
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", old)
+    monkeypatch.setattr("edgecnn.runtime.engines._tflite_file.check", lambda content, name: None)
     (tmp_path / "a.tflite").write_bytes(b"TFL3")
     with pytest.raises(MissingEngineError, match=r"cannot work with numpy .*pip install 'numpy<2'"):
         engines.load("litert", tmp_path / "a.tflite", [FRAME], [SCORES])

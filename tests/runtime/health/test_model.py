@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.arrays import write_npz
 from edgecnn.errors import BundleError
-from edgecnn.integer_graph import write_npz
 from edgecnn.manifest import Manifest
 from edgecnn.runtime.bundle import Content, write_bundle
 from edgecnn.runtime.model import load

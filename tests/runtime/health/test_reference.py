@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgecnn.arrays import write_npz
 from edgecnn.errors import BundleError
-from edgecnn.integer_graph import write_npz
 from edgecnn.runtime.health.features import measure
 from edgecnn.runtime.health.gatherer import Gatherer
 from edgecnn.runtime.health.reference import FEATURES, Reference

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
+from edgecnn import limits
+from edgecnn.boundary import boundary, read_bytes
 from edgecnn.errors import DataError
 
 Row = dict[str, str]
@@ -16,11 +19,9 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         DataError: If it is no such table in UTF-8.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a table in UTF-8, comma-separated: {error}.") from error
+    content = read_bytes(path, limits.TABLE, DataError)
+    with boundary(DataError, f"{path}: expected a table in UTF-8, comma-separated"):
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     return [{name: value or "" for name, value in row.items() if isinstance(name, str)} for row in rows]
 
 
@@ -29,5 +30,5 @@ def columns(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             return next(csv.reader(stream), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except Exception:  # whatever is no table has no columns
         return []

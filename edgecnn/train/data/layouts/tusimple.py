@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgecnn import limits
+from edgecnn.boundary import boundary, described, read_bytes
 from edgecnn.errors import DataError
 from edgecnn.train.data.layouts._found import Found, inside, unknown_videos, video_of
 from edgecnn.train.data.samples import Line, Sample, Skipped
@@ -60,19 +62,16 @@ def _begins_well(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8") as stream:
             first = json.loads(stream.readline(_LONGEST))
-    except (OSError, ValueError, RecursionError):
+    except Exception:  # whatever it is, it is no file of labels
         return False
     return isinstance(first, dict) and set(_KEYS) <= set(first)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield number, line
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected lines of JSON in UTF-8: {error}.") from error
+    content = read_bytes(path, limits.TABLE, DataError)
+    with boundary(DataError, f"{path}: expected lines of JSON in UTF-8"):
+        text = content.decode()
+    yield from ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 
 def _sample(line: str, folder: Path, path: Path) -> Sample | str:
@@ -81,8 +80,8 @@ def _sample(line: str, folder: Path, path: Path) -> Sample | str:
         entry = json.loads(line)
         lanes, heights, name = (entry[key] for key in _KEYS)
         lines = tuple(_line(lane, heights) for lane in lanes)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        return f"expected an object with {', '.join(_KEYS)}: {error}"
+    except Exception as error:
+        return f"expected an object with {', '.join(_KEYS)}: {described(error)}"
     if not isinstance(name, str):
         return f"expected a path in raw_file, got {name!r}"
     image = inside(folder, name, path)
