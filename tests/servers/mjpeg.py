@@ -34,6 +34,7 @@ class MjpegServer:
         lengths: Whether parts say their Content-Length.
         fps: Frames per second.
         user: ``"name:password"`` that is asked for, empty for none.
+        redirect: Where requests are sent to instead of being answered, empty for nowhere.
         frame: Makes frame number i; may be replaced.
         connections: How many streams were opened.
         streams: How many are open now.
@@ -42,6 +43,7 @@ class MjpegServer:
     def __init__(self, port: int = 0, fps: float = 50.0, user: str = "", lengths: bool = True) -> None:
         self.mode, self.size, self.lengths, self.fps, self.user = "ok", (320, 240), lengths, fps, user
         self.frame: Callable[[int], Image] = lambda number: counting_frame(number, self.size)
+        self.redirect = ""
         self.connections = self.streams = 0
         self._stopping = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
@@ -95,6 +97,11 @@ def _handler(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
             if camera.user and self.headers.get("Authorization") != expected:
                 self.send_response(401)
                 self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif camera.redirect:
+                self.send_response(302)
+                self.send_header("Location", camera.redirect)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             elif self.path.startswith("/snapshot.jpg"):

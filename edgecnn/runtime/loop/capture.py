@@ -225,7 +225,8 @@ class _Reader(threading.Thread):
             return
         self._counts.error = safe_text(error)
         if not self._live or isinstance(error, MissingSourceError):
-            self.fatal = error if isinstance(error, SourceError) else SourceError(safe_text(error))
+            kind = type(error) if isinstance(error, SourceError) else SourceError
+            self.fatal = kind(safe_text(error))
             self.ended.set()
 
     def _pause(self) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError, OptionError
-from edgecnn.runtime.address import Address
+from edgecnn.runtime.address import Address, redacted
 from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.loop.judge import Judge, Seen
@@ -130,10 +130,10 @@ class Loop(Closing):
         """Give verdicts to one more sink; the loop closes it.
 
         Args:
-            address: What to call it, without secrets.
+            address: What to call it; secrets in it are not shown.
             sink: See `edgecnn.runtime.sinks.Sink`.
         """
-        self._outlets.add(address, sink)
+        self._outlets.add(redacted(address), sink)
 
     def __iter__(self) -> Self:
         return self

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from edgecnn import plugins
 from edgecnn.errors import OptionError, unknown_name
-from edgecnn.runtime.address import Address
+from edgecnn.runtime.address import Address, redacted
 
 Image = npt.NDArray[np.uint8]
 PACKAGE = "edgecnn.runtime.sources"
@@ -139,7 +139,9 @@ def _kind_of_path(path: str) -> str:
         return "pipe"
     if place.is_file():
         return "video"
-    raise OptionError(f"{path}: no such file, folder or camera. Sources are, for example: {', '.join(examples())}.")
+    raise OptionError(
+        f"{redacted(path)}: no such file, folder or camera. Sources are, for example: {', '.join(examples())}."
+    )
 
 
 def examples() -> list[str]:

@@ -10,7 +10,7 @@ import http.client
 import select
 import socket
 import time
-from urllib.parse import quote, urlsplit
+from urllib.parse import urljoin
 
 from edgecnn.errors import DataError, OptionError, SourceError
 from edgecnn.runtime.address import Address, redacted
@@ -23,8 +23,6 @@ EXAMPLE = "http://192.168.1.20/video.mjpg"
 SNAPSHOT_SECONDS = 0.1
 """Least time between two snapshots: a camera's small processor has more to do than to answer us."""
 _CHUNK = 1 << 16
-_AS_IT_IS = "/%?=&:;,+~!$'()*@[]|"
-"""What stays in a path; all else, spaces and umlauts, is percent-encoded."""
 _CATCH_UP = 256
 """Chunks read at most to get from a backlog to its newest picture."""
 _STALLED_SECONDS = 0.5
@@ -95,14 +93,12 @@ class HttpStream:
         """Connect, send the request, read the answer's head."""
         self._asked = self._heard = time.monotonic()
         deadline = self._asked + seconds
-        parts = urlsplit(self._address.url)
         kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(self._address.host, self._address.port, timeout=seconds)
         self._connection.connect()
         self._socket = self._connection.sock
         self._socket.settimeout(_left(deadline))
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._connection.request("GET", quote(target, safe=_AS_IT_IS), headers=self._headers())
+        self._connection.request("GET", self._address.target, headers=self._headers())
         self._response = self._connection.getresponse()
         self._check(self._response)
 
@@ -122,11 +118,23 @@ class HttpStream:
         status, kind = response.status, response.headers.get_content_type()
         if status != http.client.OK:
             self.close()
-            raise SourceError(f"{self._address}: the camera answered {status} {response.reason}.{_remedy(response)}")
+            raise SourceError(
+                f"{self._address}: the camera answered {status} {response.reason}.{self._remedy(response)}"
+            )
         if kind != "multipart/x-mixed-replace" and not kind.startswith("image/"):
             self.close()
             raise SourceError(f"{self._address}: expected MJPEG or a JPEG, got {kind}. Is the path the stream's own?")
         self._is_snapshot = kind.startswith("image/")
+
+    def _remedy(self, response: http.client.HTTPResponse) -> str:
+        """Say what to do about an answer that is no success."""
+        if location := response.headers.get("Location"):
+            return f" It sends us to {redacted(urljoin(self._address.url, location))}: give that address."
+        if response.status != http.client.UNAUTHORIZED:
+            return ""
+        if response.headers.get("WWW-Authenticate", "").lower().startswith("digest"):
+            return " It asks for Digest authentication: set it to Basic, or use its RTSP stream."
+        return " Give its user and password in front of the host: USER:${CAMERA_PASSWORD}@HOST."
 
     def _newest(self, deadline: float) -> bytes:
         """Read until there is a picture, then on while more is waiting, and return the newest."""
@@ -181,17 +189,6 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError("timed out")
     return left
-
-
-def _remedy(response: http.client.HTTPResponse) -> str:
-    """Say what to do about an answer that is no success."""
-    if location := response.headers.get("Location"):
-        return f" It sends us to {redacted(location)}: give that address."
-    if response.status != http.client.UNAUTHORIZED:
-        return ""
-    if response.headers.get("WWW-Authenticate", "").lower().startswith("digest"):
-        return " It asks for Digest authentication: set it to Basic, or use its RTSP stream."
-    return " Give its user and password: http://user:${CAMERA_PASSWORD}@..."
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import OptionError, SourceError
+from edgecnn.runtime.address import safe_text
 from edgecnn.runtime.sources import READ_SECONDS, NoFrame, http
 from tests.clock import Clock
 from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
@@ -228,6 +229,34 @@ def test_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
     told = "".join(traceback.format_exception(raised.value))
     assert "wrong-secret" not in told
     assert "hidden" not in told
+
+
+@pytest.mark.parametrize("user", ["line:p%40ss%3Aw%2Frd%3F", "line:p@ss:w%2Frd%3F", "l%69ne:${CAMERA_PASSWORD}"])
+def test_user_and_password_as_a_url_writes_them(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_PASSWORD", "p@ss:w/rd?")
+    with MjpegServer(user="line:p@ss:w/rd?") as server:
+        source = opened(f"http://{user}@127.0.0.1:{server.port}/video.mjpg")
+        assert next_frame(source).image.shape == (240, 320, 3)
+        source.close()
+
+
+def test_advice_survives_what_hides_secrets() -> None:
+    with MjpegServer(user="line:word") as server, pytest.raises(SourceError) as raised:
+        made(f"http://127.0.0.1:{server.port}/video.mjpg?token=hidden").open()
+
+    told = safe_text(raised.value)
+    assert told == (
+        f"http://127.0.0.1:{server.port}/video.mjpg?token=***: the camera answered 401 Unauthorized. Give its user and "
+        "password in front of the host: USER:${CAMERA_PASSWORD}@HOST."
+    )
+
+
+def test_where_a_camera_sends_us_is_told_without_secrets(server: MjpegServer) -> None:
+    server.redirect = "/login?next=%2Fvideo&psw=hidden"
+    with pytest.raises(SourceError) as raised:
+        made(server.url).open()
+
+    assert f"sends us to http://127.0.0.1:{server.port}/login?next=***&psw=***: give that" in str(raised.value)
 
 
 @pytest.mark.parametrize(("path", "said"), [("/nothing", "404"), ("/page.html", "404")])

@@ -128,6 +128,18 @@ def test_secrets_are_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "rtsp://***@127.0.0.1:9/camera" in told
 
 
+@pytest.mark.parametrize("user", ["line:p%40ss%3Aw%2Frd%25", "line:p@ss:w%2Frd%25", "line:${CAMERA_PASSWORD}"])
+def test_user_and_password_as_a_url_writes_them(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_rtsp()
+    monkeypatch.setenv("CAMERA_PASSWORD", "p@ss:w/rd%")
+    with RtspServer(user="line:p@ss:w/rd%") as server:
+        source = opened(server.url.replace("//", f"//{user}@"))
+        assert next_frame(source).image.shape == (240, 320, 3)
+        source.close()
+        with pytest.raises(SourceError, match=r"401|nauthorized"):
+            made(server.url.replace("//", "//line:wrong@")).open()
+
+
 def test_an_address_without_a_host() -> None:
     with pytest.raises(OptionError, match="expected a host"):
         made("rtsp:camera")
