@@ -15,6 +15,7 @@ from edgecnn.errors import OptionError, SourceError
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source, rtsp
 from tests.end_to_end.loop.watch import ball_flaw
 from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
+from tests.runtime.sources.test_video import combed, made_by_ffmpeg
 from tests.servers.proxy import Proxy
 from tests.servers.rtsp import RtspServer, byte_stream, require_rtsp
 
@@ -116,6 +117,20 @@ def test_a_real_video_in_the_right_colours(data_dir: Path, tmp_path: Path) -> No
     expected = next_frame(opened(str(clip))).image
 
     assert np.abs(frame.mean((0, 1)) - expected.mean((0, 1))).max() < 6
+
+
+def test_an_interlaced_stream_is_deinterlaced(tmp_path: Path) -> None:
+    require_rtsp()
+    weaving = ["-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ilme+ildct", "-pix_fmt", "yuv420p"]
+    coding = ["-c:v", "libx264", "-tune", "zerolatency", "-x264opts", "tff=1:sliced-threads=0", "-g", "5", "-f", "h264"]
+    stream = made_by_ffmpeg(tmp_path / "woven.h264", *weaving, *coding)
+    with RtspServer(stream, fps=25) as server:
+        source = opened(server.url)
+        images = [next_frame(source).image for _ in range(5)]
+        source.close()
+
+    assert max(map(combed, images)) < 12
+    assert min(image.mean() for image in images) > 100
 
 
 def test_secrets_are_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
