@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,14 +86,13 @@ def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | N
     """
     from edgecnn.runtime.loop.systemd import notify
 
-    deadline = float("inf") if seconds is None else time.monotonic() + seconds
-    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show:
+    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show, _limited(loop.stop, seconds):
         for remark in loop.remarks:
             console.note(f"note: {remark}")
         notify("READY=1", f"STATUS=watching {loop.source}")
         for observation in loop:
             show(observation)
-            if time.monotonic() >= deadline or (frames is not None and observation.number >= frames):
+            if frames is not None and observation.number >= frames:
                 break
         notify("STOPPING=1")
     return bool(interrupted)
@@ -147,6 +147,19 @@ def _word(verdict: Verdict | None) -> str:
 
 def _mean(durations: Histogram) -> str:
     return "-" if not durations.count else f"{1e3 * durations.total / durations.count:.1f} ms"
+
+
+@contextmanager
+def _limited(stop: Callable[[], None], seconds: float | None) -> Iterator[None]:
+    """Call ``stop`` after so many seconds, whether or not anything is to be watched; None for never."""
+    timer = threading.Timer(min(max(seconds or 0.0, 0.0), threading.TIMEOUT_MAX), stop)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

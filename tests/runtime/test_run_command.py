@@ -157,6 +157,18 @@ def test_no_output_tells_a_secret(
     assert f"http://***@127.0.0.1:{server.port}/video.mjpg?loginpas=***&channel=2" in told
 
 
+def test_seconds_end_a_run_that_has_nothing_to_see(
+    defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    watched = f"folder:{photos}?watch=1"
+    assert run("run", defect_bundle, "--source", watched, "--frames", 6, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["turns"] == 6
+    for source in (watched, tmp_path / "fifo"):
+        assert run("run", defect_bundle, "--source", source, "--seconds", 1, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["turns"] == 0
+
+
 def test_sigterm_ends_it_cleanly_and_systemd_is_told(defect_bundle: Path, tmp_path: Path) -> None:
     log = tmp_path / "verdicts.jsonl"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

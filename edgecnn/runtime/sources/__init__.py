@@ -65,7 +65,12 @@ class NoFrame:
 
 
 class Source(Protocol):
-    """A source of frames. `open` may be called again after `close`. Used by one thread at a time."""
+    """A source of frames. `open` may be called again after `close`. Used by one thread at a time.
+
+    It may also have an attribute ``lasting``: true where frames wait to be read, and yet the source comes back after it
+    was lost; and a method ``judged(count)``, called by another thread when so many of what `read` gave, frames and
+    `NoFrame` with a reason, have been judged.
+    """
 
     def open(self) -> None:
         """Connect, within `OPEN_SECONDS`.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -257,6 +258,30 @@ def test_a_part_in_view_of_a_camera_that_is_lost_was_not_seen_whole(model: Model
 
     assert part is not None
     assert (part.verdict, part.frames, part.invalid) == (Verdict.INVALID, 3, 2)
+
+
+def test_a_watched_share_is_waited_for_like_a_camera(model: Model, tmp_path: Path) -> None:
+    share, away = tmp_path / "share", tmp_path / "away"
+    share.mkdir()
+    cv2.imwrite(str(share / "a.png"), shown(GOOD).image)
+    address = f"folder:{share}?watch=1"
+    with model.watch(address, settings=LoopSettings(silence=0.1)) as loop:
+        first = next(loop)
+        share.rename(away)
+        missing = next(loop)
+        away.rename(share)
+        cv2.imwrite(str(share / "b.png"), shown(GOOD).image)
+        later = next(turn for turn in loop if turn.image is not None)
+    with model.watch(address) as loop:
+        cv2.imwrite(str(share / "c.png"), shown(GOOD).image)
+        restarted = next(loop)
+
+    until(lambda: loop_threads() == [], "the end of a read that waits for files")
+    assert (first.name, first.verdict) == ("a.png", Verdict.PASS)
+    assert (missing.verdict, kinds(missing)) == (Verdict.INVALID, ["no_frame"])
+    assert str(share) in missing.findings[0].reason
+    assert (later.name, later.verdict) == ("b.png", Verdict.PASS)
+    assert restarted.name == "c.png"
 
 
 def test_figures_and_sinks(model: Model) -> None:
