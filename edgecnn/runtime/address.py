@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -109,13 +109,16 @@ class Address:
         user = f"{':'.join(names)}@" if names else ""
         return located[1] + user + _expanded(located[2].rpartition("@")[2], quoted=True)
 
-    @property
-    def target(self) -> str:
-        """What an HTTP request asks the host for: path and query, percent-encoded. Never print it."""
-        location = _expanded(self.text, quoted=True).partition("//")[2].rpartition("@")[2]
-        place = re.search(r"[/?].*", location, re.DOTALL)
-        target = place[0] if place else "/"
-        return quote(target if target.startswith("/") else f"/{target}", safe=_AS_IT_IS)
+    def target(self, ours: Collection[str] = ()) -> str:
+        """Return what an HTTP request asks the host for: path and query, percent-encoded. Never print it.
+
+        Args:
+            ours: Names of options that are not the host's, and left out.
+        """
+        path, mark, query = self.text.partition("//")[2].rpartition("@")[2].partition("?")
+        theirs = "&".join(option for option in query.split("&") if option.partition("=")[0] not in ours)
+        target = f"/{path.partition('/')[2]}{mark if theirs else ''}{theirs}"
+        return quote(_expanded(target, quoted=True), safe=_AS_IT_IS)
 
     def options(self) -> Options:
         """Return the query as options that are checked; see `Options`."""

@@ -43,8 +43,10 @@ def test_the_parts_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     numbered = Address.parse("http://[fe80::1]:81?a=b")
 
     assert (named.host, named.port, named.url) == ("Cam-7.example", 8554, "rtsp://Cam-7.example:8554/1")
-    assert (numbered.host, numbered.port, numbered.target) == ("fe80::1", 81, "/?a=b")
-    assert Address.parse("webhook:https://me:pw@host/a b?c=\u00e4").target == "/a%20b?c=%C3%A4"
+    assert (numbered.host, numbered.port, numbered.target()) == ("fe80::1", 81, "/?a=b")
+    assert Address.parse("webhook:https://me:pw@host/a b?c=\u00e4").target() == "/a%20b?c=%C3%A4"
+    assert Address.parse("https://cam/1?a=b&ca=${CAM_PORT}&c").target(["ca"]) == "/1?a=b&c"
+    assert Address.parse("https://cam?ca=x").target(["ca"]) == "/"
     assert Address.parse("jsonl:logs/a@b%20c.jsonl").path == "logs/a@b%20c.jsonl"
     assert Address.parse("gpio://17?invalid=27").host == "17"
 

@@ -1,6 +1,6 @@
 """An RTSP camera on loopback, for /usr/bin/python3 with GStreamer's gst-rtsp-server; prints its port when ready.
 
-Usage: rtsp_server.py [--port N] [--file STREAM.h264] [--size WxH] [--fps N] [--user NAME:PASSWORD]
+Usage: rtsp_server.py [--port N] [--file STREAM.h264] [--size WxH] [--fps N] [--user NAME:PASSWORD] [--udp]
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--user", default="")
+    parser.add_argument("--udp", action="store_true", help="send over UDP alone")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -64,6 +65,8 @@ def main() -> int:
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(launch(options))
     factory.set_shared(True)
+    if options.udp:
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
     if options.user:
         protect(server, factory, options.user)
     server.get_mount_points().add_factory("/camera", factory)

@@ -5,6 +5,7 @@ Over TCP: with UDP a lost packet leaves smeared pictures that no health check is
 
 from __future__ import annotations
 
+import errno
 import importlib
 import math
 import time
@@ -176,4 +177,9 @@ def _av(address: Address) -> Any:
 
 def _reason(error: Any) -> str:
     """Return what FFmpeg says, without the address that it appends."""
+    if error.errno == errno.EPROTONOSUPPORT:
+        return (
+            "the camera does not send over TCP. UDP is not taken: a lost packet leaves a picture that is wrong and "
+            "looks right. Allow TCP (interleaved) in the camera's settings, or put a relay (MediaMTX) between"
+        )
     return str(error.strerror or type(error).__name__)

@@ -133,6 +133,15 @@ def test_an_interlaced_stream_is_deinterlaced(tmp_path: Path) -> None:
     assert min(image.mean() for image in images) > 100
 
 
+def test_a_camera_that_sends_over_udp_alone_is_refused_with_advice() -> None:
+    require_rtsp()
+    with RtspServer(only_udp=True) as server, pytest.raises(SourceError) as raised:
+        made(server.url).open()
+
+    assert "does not send over TCP. UDP is not taken: a lost packet" in str(raised.value)
+    assert "Allow TCP (interleaved)" in str(raised.value)
+
+
 def test_secrets_are_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMERA_PASSWORD", "very-secret")
     with pytest.raises(SourceError) as raised:
