@@ -44,13 +44,18 @@ async function fetchState() {
 }
 
 let tag = "";
+let pictured = null;      // what was said about the picture that is seen, and when it was fetched
+let seen = 0;
 async function fetchPicture() {
   const answer = await ask("live.jpg", tag ? {"If-None-Match": tag} : {});
+  seen = Date.now();
   if (answer.status !== 200) return;
   tag = answer.headers.get("ETag") ?? "";
   const image = $("picture"), before = image.src;
   image.src = URL.createObjectURL(await answer.blob());
   await image.decode().catch(() => {});
+  pictured = JSON.parse(answer.headers.get("X-Edgecnn-Moment") ?? "null");
+  render();
   if (before) URL.revokeObjectURL(before);
   image.hidden = false;
   $("no-picture").hidden = true;
@@ -72,18 +77,25 @@ function link() {
   return state.silence === null || state.silence > SILENT_S ? "silent" : "live";
 }
 
+// Word, score and caption are those of the picture that is seen, as long as pictures come.
+function shownMoment() {
+  return pictured !== null && Date.now() - seen < LOST_MS ? pictured : state?.now ?? null;
+}
+
 function render() {
   const now = link();
   document.body.dataset.link = now;
+  document.body.dataset.source = state === null || state.figures.connected ? "there" : "lost";
   alarm(now);
   verdict(now);
   if (state === null) return;
   const counted = state.figures;
-  put("link-text", {live: `live · ${counted.fps.toFixed(1)}/s`, lost: "no connection", silent: "no news"}[now] ?? now);
+  const alive = counted.connected ? `live · ${counted.fps.toFixed(1)}/s` : "no camera";
+  put("link-text", {live: alive, lost: "no connection", silent: "no news"}[now] ?? now);
   if (now === "lost") return;
   put("bundle", state.bundle);
   put("about", [state.task, state.engine, state.source].filter(Boolean).join(" · "));
-  if (run !== counted.started) { run = counted.started; shown = ""; tag = ""; }
+  if (run !== counted.started) { run = counted.started; shown = ""; tag = ""; pictured = null; }
   caption();
   counters(counted);
   events();
@@ -105,14 +117,13 @@ function alarm(now) {
 }
 
 function verdict(now) {
-  const known = state?.state || "";
+  const moment = shownMoment(), known = (moment === null ? state?.state : moment.state) || "";
   if (now !== "live") {
     document.body.dataset.verdict = now === "connecting" ? "none" : "lost";
     say({connecting: "CONNECTING", lost: "NO CONNECTION", silent: "NO NEWS"}[now], known ? `Last known: ${known}` : "");
     $("score").hidden = true;
     return;
   }
-  const moment = state.now;
   const decides = known !== "";
   document.body.dataset.verdict = decides ? known : "none";
   say(decides ? known : moment?.label ?? "RUNNING", reason(known, moment));
@@ -147,7 +158,7 @@ function score(moment) {
 }
 
 function caption() {
-  const moment = state.now;
+  const moment = shownMoment();
   put("caption", moment === null ? "" :
     `turn ${figures.format(moment.turn)}${moment.name && ` · ${moment.name}`} · ${seconds(moment.age)} from frame to verdict`);
 }
@@ -290,6 +301,11 @@ function row([level, name, text]) {
   entry.append(mark, make("b", "", name), make("span", "", text));
   return entry;
 }
+
+const isKiosk = new URLSearchParams(location.search).has("kiosk");
+document.body.classList.toggle("kiosk", isKiosk);
+put("view", isKiosk ? "All" : "Large");
+$("view").href = isKiosk ? "./" : "?kiosk";
 
 // After a phone's sleep the first thing that is seen is that everything is old, then it is fetched.
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { render(); fetchState(); } });

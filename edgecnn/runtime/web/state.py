@@ -66,7 +66,7 @@ def state(
         "source": context.source,
         "state": snapshot.state,
         "silence": silence,
-        "now": None if observation is None else _moment(observation, threshold),
+        "now": None if observation is None else moment(observation, threshold),
         "figures": _figures(snapshot),
         "age": _histogram(snapshot.age),
         "inference": _histogram(snapshot.inference),
@@ -94,9 +94,16 @@ def quantile(histogram: Histogram, share: float) -> float | None:
     return None
 
 
-def _moment(observation: Observation, threshold: float | None) -> Json:
+def told(observation: Observation, threshold: float | None) -> str:
+    """Return what was said about one observation as JSON in ASCII, to stand beside its picture in a header."""
+    return json.dumps(_plain(moment(observation, threshold)), allow_nan=False, separators=(",", ":"))
+
+
+def moment(observation: Observation, threshold: float | None) -> Json:
+    """Return what was said about one observation."""
     return {
         "turn": observation.number,
+        "state": observation.state and observation.state.value,
         "verdict": observation.verdict and observation.verdict.value,
         "label": observation.label,
         "score": observation.score,

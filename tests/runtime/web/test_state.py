@@ -31,6 +31,7 @@ def test_the_newest_turn_and_the_figures_are_told(line: Line) -> None:
     assert content["state"] == "REJECT"
     assert content["now"] == {
         "turn": 1,
+        "state": "REJECT",
         "verdict": "REJECT",
         "label": "scratch",
         "score": 0.75,
