@@ -13,6 +13,12 @@ const clock = new Intl.DateTimeFormat(undefined, {hour: "2-digit", minute: "2-di
 const figures = new Intl.NumberFormat("en");
 const time = (milliseconds) => clock.format(new Date(milliseconds));
 
+// As in the pictures: Python rounds half to even, toFixed rounds it up.
+function hundredths(value) {
+  const scaled = 100 * value;
+  return (scaled % 1 === 0.5 ? 2 * Math.round(scaled / 2) / 100 : value).toFixed(2);
+}
+
 let state = null;         // the last that was fetched
 let heard = null;         // when, by this device's clock
 let problem = "";         // why the last request failed
@@ -150,11 +156,11 @@ function score(moment) {
   $("score").hidden = !has;
   if (!has) return;
   put("label", moment.label ?? "score");
-  put("value", moment.score.toFixed(2));
+  put("value", moment.score_text);
   $("fill").style.width = `${100 * Math.min(Math.max(moment.score, 0), 1)}%`;
   $("mark").hidden = moment.threshold === null;
   if (moment.threshold !== null) $("mark").style.left = `${100 * moment.threshold}%`;
-  put("limit", moment.threshold === null ? "" : `rejects from ${moment.threshold.toFixed(2)} on`);
+  put("limit", moment.threshold === null ? "" : `rejects from ${hundredths(moment.threshold)} on`);
 }
 
 function caption() {
@@ -214,7 +220,7 @@ function item(event) {
   const picture = make(event.picture ? "img" : "span", event.picture ? "" : "blank", event.picture ? undefined : "no picture");
   if (event.picture) { picture.alt = ""; picture.loading = "lazy"; picture.src = address(event); }
   head.append(make("span", `tag ${event.verdict}`, event.verdict), make("time", "", time(1000 * event.time)));
-  const score = event.score === null ? "" : event.score.toFixed(2);
+  const score = event.score === null ? "" : hundredths(event.score);
   const line = make("span", "head");
   line.append(make("span", "", event.title), make("span", "score", score));
   text.append(head, line, make("span", "why", event.reason));
@@ -229,7 +235,7 @@ function open(number) {
   const event = state.events.find((one) => one.number === number);
   if (!event) return;
   opened = number;
-  const score = event.score === null ? "" : ` · ${event.score.toFixed(2)}`;
+  const score = event.score === null ? "" : ` · ${hundredths(event.score)}`;
   put("large-title", `${event.verdict} · ${event.title}${score} · ${time(1000 * event.time)}`);
   put("large-why", event.reason);
   $("large-picture").hidden = !event.picture;

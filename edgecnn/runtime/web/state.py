@@ -108,10 +108,20 @@ def moment(observation: Observation, threshold: float | None) -> Json:
         "label": observation.label,
         "score": observation.score,
         "threshold": threshold,
+        "score_text": _score_text(observation),
         "name": observation.name,
         "age": observation.age,
         "findings": [{"kind": finding.kind, "reason": finding.reason} for finding in observation.findings],
     }
+
+
+def _score_text(observation: Observation) -> str:
+    """Return the score as the picture has it: browsers round 0.625 up, Python rounds it to even."""
+    if observation.result is None or observation.score is None:
+        return ""
+    text = f"{observation.score:.2f}"
+    # Of a sound part the picture leaves it out: it is not that of the label.
+    return text if observation.result.decision.caption.endswith(text) else f"score {text}"
 
 
 def _figures(snapshot: Snapshot) -> Json:

@@ -273,6 +273,19 @@ def test_score_and_verdict_are_those_of_the_picture_that_is_seen(
     assert (browser.text("#word"), browser.text("#value")) == ("REJECT", "0.90")
 
 
+@pytest.mark.parametrize(("score", "text"), [(0.625, "0.62"), (0.875, "0.88")])
+def test_scores_are_rounded_as_in_the_pictures(
+    browser: Browser, serve: Serve, line: Line, score: float, text: str
+) -> None:
+    page = serve()
+    page.send(line.see(Verdict.REJECT, score))
+    show(browser, page)
+
+    assert browser.text("#value") == text
+    browser.wait("document.querySelector('#strip .score') !== null")
+    assert browser.text("#strip .score") == text
+
+
 def test_a_lost_camera_is_not_live(browser: Browser, serve: Serve, line: Line) -> None:
     page = serve()
     line.figures = replace(line.figures, connected=False, source_error="cable pulled")
