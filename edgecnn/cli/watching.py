@@ -28,6 +28,8 @@ STYLES = {"PASS": "bold green", "REJECT": "bold red", "INVALID": "bold yellow"}
 LAST_WORD_SECONDS = 1.0
 """How long sinks get to deliver that the loop is stuck, before the process ends."""
 STUCK_CODE = 6
+LOOK_SECONDS = 0.1
+"""How often it is looked whether a run is to end while nothing comes."""
 
 
 def alive() -> None:
@@ -86,13 +88,14 @@ def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | N
     """
     from edgecnn.runtime.loop.systemd import notify
 
-    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show, _limited(loop.stop, seconds):
+    deadline = float("inf") if seconds is None else time.monotonic() + seconds
+    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show, _stopped_at(deadline, loop.stop):
         for remark in loop.remarks:
             console.note(f"note: {remark}")
         notify("READY=1", f"STATUS=watching {loop.source}")
         for observation in loop:
             show(observation)
-            if frames is not None and observation.number >= frames:
+            if time.monotonic() >= deadline or (frames is not None and observation.number >= frames):
                 break
         notify("STOPPING=1")
     return bool(interrupted)
@@ -150,16 +153,23 @@ def _mean(durations: Histogram) -> str:
 
 
 @contextmanager
-def _limited(stop: Callable[[], None], seconds: float | None) -> Iterator[None]:
-    """Call ``stop`` after so many seconds, whether or not anything is to be watched; None for never."""
-    timer = threading.Timer(min(max(seconds or 0.0, 0.0), threading.TIMEOUT_MAX), stop)
-    timer.daemon = True
-    if seconds is not None:
-        timer.start()
+def _stopped_at(deadline: float, stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at a moment of the monotonic clock, whether or not there is anything to watch by then."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            if time.monotonic() >= deadline:
+                stop()
+                return
+
+    thread = threading.Thread(target=wait, name="edgecnn-deadline", daemon=True)
+    if deadline < float("inf"):
+        thread.start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
 
 
 @contextmanager

@@ -152,7 +152,7 @@ def test_no_output_tells_a_secret(
     told = "".join([shown.out, shown.err, *written])
     assert "s3cr" not in told
     assert "operator" not in told
-    assert "USER:${CAMERA_PASSWORD}@HOST" in told
+    assert "channel=2: the camera answered 401 Unauthorized. It does not take this user name and password." in told
     assert "***@127.0.0.1:9/hook?sig=***" in told
     assert f"http://***@127.0.0.1:{server.port}/video.mjpg?loginpas=***&channel=2" in told
 
