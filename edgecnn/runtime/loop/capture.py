@@ -26,6 +26,8 @@ Answer = TypeVar("Answer")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 STUCK_SECONDS = max(OPEN_SECONDS, READ_SECONDS) + 2.0
 """A call that takes longer will not return: sources promise to give up before."""
+GOODBYE_SECONDS = 4.0
+"""Longest that the end waits for a source that has to note what was judged."""
 MOST_ABANDONED = 3
 """Reads that may hang side by side; with one more only a new process helps."""
 
@@ -127,7 +129,7 @@ class Capture(Closing):
         """End the thread. A read that hangs is left behind; its thread closes the source when it returns."""
         self._reader.stop()
         self._slot.close()
-        self._reader.join(1.0)
+        self._reader.join(GOODBYE_SECONDS if self._reader.keeps_account else 1.0)
 
     def _started(self) -> _Reader:
         reader = _Reader(self._make(), self._live, self._slot, self._counts, self._clock)
@@ -182,6 +184,11 @@ class _Reader(threading.Thread):
     def stop(self) -> None:
         """Ask the thread to end after the call it is in."""
         self._stopping.set()
+
+    @property
+    def keeps_account(self) -> bool:
+        """Whether the source notes what was judged, when it is closed."""
+        return hasattr(self._source, "judged")
 
     def is_stuck(self, now: float) -> bool:
         """Tell whether the call it is in will not return."""
