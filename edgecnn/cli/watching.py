@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ STYLES = {"PASS": "bold green", "REJECT": "bold red", "INVALID": "bold yellow"}
 LAST_WORD_SECONDS = 1.0
 """How long sinks get to deliver that the loop is stuck, before the process ends."""
 STUCK_CODE = 6
+LOOK_SECONDS = 0.1
+"""How often it is looked whether a run is to end while nothing comes."""
 
 
 def alive() -> None:
@@ -86,7 +89,7 @@ def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | N
     from edgecnn.runtime.loop.systemd import notify
 
     deadline = float("inf") if seconds is None else time.monotonic() + seconds
-    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show:
+    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show, _stopped_at(deadline, loop.stop):
         for remark in loop.remarks:
             console.note(f"note: {remark}")
         notify("READY=1", f"STATUS=watching {loop.source}")
@@ -147,6 +150,26 @@ def _word(verdict: Verdict | None) -> str:
 
 def _mean(durations: Histogram) -> str:
     return "-" if not durations.count else f"{1e3 * durations.total / durations.count:.1f} ms"
+
+
+@contextmanager
+def _stopped_at(deadline: float, stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at a moment of the monotonic clock, whether or not there is anything to watch by then."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            if time.monotonic() >= deadline:
+                stop()
+                return
+
+    thread = threading.Thread(target=wait, name="edgecnn-deadline", daemon=True)
+    if deadline < float("inf"):
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextmanager

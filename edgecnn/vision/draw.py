@@ -205,7 +205,7 @@ def _tags(canvas: Image, regions: Sequence[Region], top: int) -> None:
         left, above, _, below = (round(side) for side in region.box)
         wide, tall = _width(text, size) + size, 2 * size
         x = min(max(left, 0), width - wide)
-        y = above - tall - size // 2 if above - tall - size // 2 >= top else below + size // 2
+        y = above - tall - size // 2 if above - tall - size // 2 >= top else max(below + size // 2, top)
         tag = (x, y, x + wide, y + tall)
         if text and y + tall <= height and not any(_meet(tag, other) for other in taken):
             taken.append(tag)

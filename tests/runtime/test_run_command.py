@@ -17,6 +17,7 @@ import pytest
 
 from edgecnn.cli.app import main
 from tests.runtime.lane_bundle import road, write_lane_bundle
+from tests.servers.mjpeg import MjpegServer
 from tests.waiting import PATIENCE, joined, until
 
 
@@ -128,6 +129,44 @@ def test_newcomers_mistakes(
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
     assert message in shown
+
+
+@pytest.mark.parametrize("json_only", [True, False], ids=["json", "people"])
+def test_no_output_tells_a_secret(
+    json_only: bool, defect_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MjpegServer(user="operator:other") as server:
+        camera = f"http://operator:s3cr@t0@127.0.0.1:{server.port}/video.mjpg?loginpas=s3cr3t1&channel=2"
+        sinks = [
+            f"jsonl:{tmp_path}/log.jsonl?every=turn",
+            f"recorder:{tmp_path}/events",
+            "webhook:http://operator:s3cr@t2@127.0.0.1:9/hook?sig=s3cr3t3",
+            "mqtt://operator:s3cr@t4@127.0.0.1:9/line",
+        ]
+        options = [word for sink in sinks for word in ("--sink", sink)]
+        options += ["--frames", "2", "--silence", "0.3", *(["--json"] if json_only else [])]
+        assert run("run", defect_bundle, "--source", camera, *options) == 0
+
+    shown = capsys.readouterr()
+    written = [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    told = "".join([shown.out, shown.err, *written])
+    assert "s3cr" not in told
+    assert "operator" not in told
+    assert "channel=2: the camera answered 401 Unauthorized. It does not take this user name and password." in told
+    assert "***@127.0.0.1:9/hook?sig=***" in told
+    assert f"http://***@127.0.0.1:{server.port}/video.mjpg?loginpas=***&channel=2" in told
+
+
+def test_seconds_end_a_run_that_has_nothing_to_see(
+    defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    watched = f"folder:{photos}?watch=1"
+    assert run("run", defect_bundle, "--source", watched, "--frames", 6, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["turns"] == 6
+    for source in (watched, tmp_path / "fifo"):
+        assert run("run", defect_bundle, "--source", source, "--seconds", 1, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["turns"] == 0
 
 
 def test_sigterm_ends_it_cleanly_and_systemd_is_told(defect_bundle: Path, tmp_path: Path) -> None:

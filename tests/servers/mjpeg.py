@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import ssl
 import threading
 import time
 from base64 import b64encode
@@ -34,17 +37,36 @@ class MjpegServer:
         lengths: Whether parts say their Content-Length.
         fps: Frames per second.
         user: ``"name:password"`` that is asked for, empty for none.
+        scheme: How it is asked for: ``"Basic"``, or ``"MD5"``, ``"SHA-256"``, ``"MD5-sess"`` or another word.
+        nonce: Of Digest; another one makes those of before stale.
+        kind: Content-Type of the stream; empty for none.
+        coding: How pictures are encoded: ``".jpg"`` or ``".png"``.
+        asked: Targets of all requests, with how they said who asks.
+        redirect: Where requests are sent to instead of being answered, empty for nowhere.
         frame: Makes frame number i; may be replaced.
         connections: How many streams were opened.
         streams: How many are open now.
     """
 
-    def __init__(self, port: int = 0, fps: float = 50.0, user: str = "", lengths: bool = True) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        fps: float = 50.0,
+        user: str = "",
+        lengths: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.mode, self.size, self.lengths, self.fps, self.user = "ok", (320, 240), lengths, fps, user
         self.frame: Callable[[int], Image] = lambda number: counting_frame(number, self.size)
+        self.redirect, self.scheme, self.nonce = "", "Basic", "nonce-0"
+        self.kind, self.coding = f"multipart/x-mixed-replace; boundary={BOUNDARY}", ".jpg"
+        self.asked: list[tuple[str, str]] = []
+        self._is_https = tls is not None
         self.connections = self.streams = 0
         self._stopping = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._server.daemon_threads = True
         self._server.block_on_close = True
         self.port = self._server.server_address[1]
@@ -57,7 +79,7 @@ class MjpegServer:
 
     def url_of(self, path: str) -> str:
         user = f"{self.user}@" if self.user else ""
-        return f"http://{user}127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self._is_https else ''}://{user}127.0.0.1:{self.port}{path}"
 
     @property
     def stopping(self) -> bool:
@@ -81,8 +103,26 @@ class MjpegServer:
         self.stop()
 
 
-def encoded(frame: Image) -> bytes:
-    return cv2.imencode(".jpg", frame)[1].tobytes()
+def encoded(frame: Image, coding: str = ".jpg") -> bytes:
+    return cv2.imencode(coding, frame)[1].tobytes()
+
+
+def _hashed(algorithm: str, *parts: str) -> str:
+    return hashlib.new("sha256" if algorithm.startswith("SHA-256") else "md5", ":".join(parts).encode()).hexdigest()
+
+
+def _is_digest(camera: MjpegServer, target: str, given: str) -> bool:
+    """Tell whether a Digest is right; what was said twice is not."""
+    said = {name: quoted or plain for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', given)}
+    if said.get("nonce") != camera.nonce or said.get("uri") != target:
+        return False
+    name, _, password = camera.user.partition(":")
+    secret = _hashed(camera.scheme, name, "camera", password)
+    if camera.scheme.endswith("-sess"):
+        secret = _hashed(camera.scheme, secret, camera.nonce, said["cnonce"])
+    asked = _hashed(camera.scheme, "GET", target)
+    proof = _hashed(camera.scheme, secret, camera.nonce, said["nc"], said["cnonce"], "auth", asked)
+    return said["username"] == name and said["response"] == proof
 
 
 def _handler(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
@@ -91,10 +131,16 @@ def _handler(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
         has_begun = False
 
         def do_GET(self) -> None:
-            expected = f"Basic {b64encode(camera.user.encode()).decode()}"
-            if camera.user and self.headers.get("Authorization") != expected:
+            given = self.headers.get("Authorization", "")
+            camera.asked.append((self.path, given.partition(" ")[0]))
+            if camera.user and not self._is_known(given):
                 self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.send_header("WWW-Authenticate", self._challenge())
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif camera.redirect:
+                self.send_response(302)
+                self.send_header("Location", camera.redirect)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             elif self.path.startswith("/snapshot.jpg"):
@@ -107,11 +153,24 @@ def _handler(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
             else:
                 self.send_error(404)
 
+        def _is_known(self, given: str) -> bool:
+            if camera.scheme == "Basic":
+                return given == f"Basic {b64encode(camera.user.encode()).decode()}"
+            return given.startswith("Digest ") and _is_digest(camera, self.path, given)
+
+        def _challenge(self) -> str:
+            if camera.scheme in ("Basic", "NTLM"):
+                return f'{camera.scheme} realm="camera"'
+            values = f'realm="camera", nonce="{camera.nonce}", algorithm={camera.scheme}, qop="auth,auth-int"'
+            return f"Digest {values}"
+
         def _snapshot(self) -> None:
             camera.connections += 1
-            data = encoded(camera.frame(camera.connections))
+            data = encoded(camera.frame(camera.connections), camera.coding)
             self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
+            kind = camera.kind if not camera.kind.startswith("multipart/") else "image/jpeg"
+            if kind:
+                self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -119,7 +178,8 @@ def _handler(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
         def _stream(self) -> None:
             camera.connections += 1
             self.send_response(200)
-            self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+            if camera.kind:
+                self.send_header("Content-Type", camera.kind)
             self.end_headers()
             number, due = 0, time.monotonic()
             while not camera.stopping and camera.mode != "close":
@@ -140,7 +200,7 @@ def _handler(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
                 self.has_begun = True
                 self.wfile.write(start + NOISE)
                 return
-            data = encoded(camera.frame(number))
+            data = encoded(camera.frame(number), camera.coding)
             if camera.mode == "damaged":
                 data = data[: len(data) // 2]
             if camera.mode == "garbage":

@@ -28,10 +28,20 @@ class RtspServer:
         stream: The byte stream, see `byte_stream`; None for the ball.
         size: (width, height) of the ball's picture.
         fps: Frames per second.
+        user: ``"name:password"`` that is asked for, empty for none.
+        only_udp: Whether it refuses to send over TCP.
     """
 
-    def __init__(self, stream: Path | None = None, size: tuple[int, int] = (320, 240), fps: int = 25) -> None:
-        self.stream, self.size, self.fps, self.port = stream, size, fps, 0
+    def __init__(
+        self,
+        stream: Path | None = None,
+        size: tuple[int, int] = (320, 240),
+        fps: int = 25,
+        user: str = "",
+        only_udp: bool = False,
+    ) -> None:
+        self._options = ["--udp"] if only_udp else []
+        self.stream, self.size, self.fps, self.user, self.port = stream, size, fps, user, 0
         self._process: subprocess.Popen[str] | None = None
         self.start()
 
@@ -42,8 +52,9 @@ class RtspServer:
     def start(self) -> None:
         """Start it, on the port it had before."""
         width, height = self.size
-        options = ["--port", str(self.port), "--size", f"{width}x{height}", "--fps", str(self.fps)]
+        options = [*self._options, "--port", str(self.port), "--size", f"{width}x{height}", "--fps", str(self.fps)]
         options += ["--file", str(self.stream)] if self.stream else []
+        options += ["--user", self.user] if self.user else []
         self._process = subprocess.Popen([PYTHON, str(SCRIPT), *options], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

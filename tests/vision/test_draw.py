@@ -257,6 +257,17 @@ def test_tags_do_not_cover_each_other() -> None:
     assert drawn(picture, alone)[195:250, 195:270].any()
 
 
+def test_a_tag_leaves_the_score_alone() -> None:
+    # A region that lies under the banner: above it there is no room, and right below it is the bar of the score.
+    corners = np.array([[300.0, 4.0], [400.0, 4.0], [400.0, 20.0], [300.0, 20.0]])
+    with_region = overlay(grey(480, 640), Verdict.REJECT, rejected(Region("dent", 0.97, corners, 1600.0)), ())
+    without = overlay(grey(480, 640), Verdict.REJECT, rejected(), ())
+
+    end = int(np.flatnonzero(np.all(without[:, 320] == (100, 100, 100), axis=1))[0])
+    np.testing.assert_array_equal(with_region[:end], without[:end])
+    assert drawn(with_region[end : end + 60], without[end : end + 60]).any()
+
+
 def test_a_tag_has_room_below_a_region_at_the_top() -> None:
     picture = overlay(grey(480, 640), Verdict.REJECT, rejected(square(200, 60, 300, 100)), ())
     assert np.count_nonzero(np.all(picture[104:140, 200:300] == (24, 24, 24), axis=2)) > 500

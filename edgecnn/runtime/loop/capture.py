@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from edgecnn.errors import MissingSourceError, SourceError
@@ -25,8 +26,14 @@ Answer = TypeVar("Answer")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 STUCK_SECONDS = max(OPEN_SECONDS, READ_SECONDS) + 2.0
 """A call that takes longer will not return: sources promise to give up before."""
+GOODBYE_SECONDS = 4.0
+"""Longest that the end waits for a source that has to note what was judged."""
 MOST_ABANDONED = 3
 """Reads that may hang side by side; with one more only a new process helps."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,14 @@ class Shot:
         error: Why not.
         captured: Seconds on the monotonic clock.
         time: Seconds since 1970.
+        judged: To be called when it was judged.
     """
 
     frame: Frame | None
     error: str
     captured: float
     time: float
+    judged: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,8 @@ class Capture(Closing):
     Args:
         make: Makes the source; called again when one hangs.
         live: Whether frames come by themselves: then a lost source is tried for ever, unless a package is missing.
-            Otherwise what cannot be opened is an error, and the end of the source is the end.
+            Otherwise what cannot be opened is an error, and the end of the source is the end; one that is ``lasting``
+            (see `Source`) is tried again once it was open.
         newest_only: Whether a new frame replaces one that was not taken.
         clock: Returns seconds on the monotonic clock.
     """
@@ -105,6 +115,11 @@ class Capture(Closing):
         """Whether the source came to its end; what was read before may still wait to be taken."""
         return self._reader.ended.is_set()
 
+    def lost_for(self, now: float) -> float:
+        """Return for how many seconds a source that was open has been tried in vain; 0 while it is open."""
+        since = self._counts.lost_since
+        return 0.0 if since is None else now - since
+
     def state(self) -> CaptureState:
         """Return how the source is doing; may be called from any thread."""
         counts, reader = self._counts, self._reader
@@ -114,7 +129,7 @@ class Capture(Closing):
         """End the thread. A read that hangs is left behind; its thread closes the source when it returns."""
         self._reader.stop()
         self._slot.close()
-        self._reader.join(1.0)
+        self._reader.join(GOODBYE_SECONDS if self._reader.keeps_account else 1.0)
 
     def _started(self) -> _Reader:
         reader = _Reader(self._make(), self._live, self._slot, self._counts, self._clock)
@@ -148,6 +163,7 @@ class _Counts:
     def __init__(self) -> None:
         self.connects = self.stuck = self.frames = 0
         self.error = ""
+        self.lost_since: float | None = None
 
 
 class _Reader(threading.Thread):
@@ -160,7 +176,7 @@ class _Reader(threading.Thread):
         self._source, self._live, self._slot, self._counts, self._clock = source, live, slot, counts, clock
         self._stopping = threading.Event()
         self._busy_since: float | None = None
-        self._tries = 0
+        self._tries = self._given = 0
         self.connected = False
         self.ended = threading.Event()
         self.fatal: SourceError | None = None
@@ -168,6 +184,11 @@ class _Reader(threading.Thread):
     def stop(self) -> None:
         """Ask the thread to end after the call it is in."""
         self._stopping.set()
+
+    @property
+    def keeps_account(self) -> bool:
+        """Whether the source notes what was judged, when it is closed."""
+        return hasattr(self._source, "judged")
 
     def is_stuck(self, now: float) -> bool:
         """Tell whether the call it is in will not return."""
@@ -180,6 +201,7 @@ class _Reader(threading.Thread):
             try:
                 self._call(self._source.open)
                 self._counts.connects += 1
+                self._counts.lost_since = None
                 self.connected = True
                 self._read_all()
             except Exception as error:  # a driver may raise anything; the thread must not die of it
@@ -217,15 +239,23 @@ class _Reader(threading.Thread):
             self._busy_since = None
 
     def _give(self, frame: Frame | None, error: str) -> None:
-        if not self._stopping.is_set():
-            self._slot.put(Shot(frame, error, self._clock(), time.time()))
+        if self._stopping.is_set():
+            return
+        self._given += 1
+        hear = getattr(self._source, "judged", None)
+        judged = _nothing if hear is None else partial(hear, self._given)
+        self._slot.put(Shot(frame, error, self._clock(), time.time(), judged))
 
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():
             return
         self._counts.error = safe_text(error)
-        if not self._live or isinstance(error, MissingSourceError):
-            self.fatal = error if isinstance(error, SourceError) else SourceError(safe_text(error))
+        if self._counts.connects and self._counts.lost_since is None:
+            self._counts.lost_since = self._clock()
+        comes_back = self._live or (self._counts.connects and getattr(self._source, "lasting", False))
+        if not comes_back or isinstance(error, MissingSourceError):
+            kind = type(error) if isinstance(error, SourceError) else SourceError
+            self.fatal = kind(safe_text(error))
             self.ended.set()
 
     def _pause(self) -> float:

@@ -170,10 +170,18 @@ class Judge:
         threshold = self._model.manifest.threshold_of(result.label)
         return self._debounce.strict(result.verdict, result.score, threshold)
 
+    def _miss(self, verdict: Verdict | None) -> None:
+        """Note that no picture came: nobody saw a part begin or end, but one that is in view was not seen either."""
+        if self._parts.in_view:
+            self._parts.see(verdict, None)
+
     def _part(self, verdict: Verdict | None, seen: Seen) -> Part | None:
         """Keep account of the part in view, and return it when it is complete."""
         if self._mode == "none" or (self._mode == "gap" and seen.gone and verdict is None):
             return self._parts.gap()
+        if any(finding.kind == "no_frame" for finding in seen.findings):
+            self._miss(verdict)
+            return None
         if seen.full or verdict is Verdict.INVALID:
             self._parts.see(verdict, None if seen.result is None else seen.result.score)
         return self._parts.gap() if self._mode == "frame" else None

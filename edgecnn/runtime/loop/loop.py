@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import DataError, OptionError
-from edgecnn.runtime.address import Address
+from edgecnn.runtime.address import Address, redacted
 from edgecnn.runtime.closing import Closing
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.loop.judge import Judge, Seen
@@ -130,10 +130,10 @@ class Loop(Closing):
         """Give verdicts to one more sink; the loop closes it.
 
         Args:
-            address: What to call it, without secrets.
+            address: What to call it; secrets in it are not shown.
             sink: See `edgecnn.runtime.sinks.Sink`.
         """
-        self._outlets.add(address, sink)
+        self._outlets.add(redacted(address), sink)
 
     def __iter__(self) -> Self:
         return self
@@ -150,7 +150,7 @@ class Loop(Closing):
                 self._watchdog.beat()
                 observation, ended = self._attempt()
                 if observation is not None:
-                    return self._told(observation)
+                    return observation
                 if ended:
                     break
         except BaseException:
@@ -203,10 +203,11 @@ class Loop(Closing):
         found = self._capture.take(min(WAIT_SECONDS, self._settings.silence))
         now = self._clock()
         if found is None:
-            silent = self._live and now - self._last_word > self._settings.silence
-            return (self._silence(now) if silent else None), ended
+            return (self._silence(now) if self._is_silent(now) else None), ended
         self._last_frame = self._last_word = now
-        return self._turn(*found), False
+        observation = self._told(self._turn(*found))
+        found[0].judged()
+        return observation, False
 
     def _turn(self, shot: Shot, dropped: int) -> Observation:
         """Judge one frame."""
@@ -267,13 +268,20 @@ class Loop(Closing):
             memory=memory,
         )
 
+    def _is_silent(self, now: float) -> bool:
+        """Tell whether a frame is overdue: of a live source always, of one whose frames wait only if it is lost."""
+        patience = self._settings.silence
+        overdue = self._live or self._capture.lost_for(now) > patience
+        return overdue and now - self._last_word > patience
+
     def _silence(self, now: float) -> Observation:
         """Say that there is no frame: the most dangerous picture is the one that does not come."""
         state = self._capture.state()
         self._last_word = now
-        reason = f"no frame for {now - self._last_frame:.1f} s{': ' if state.error else ''}{state.error}"
+        missing = now - self._last_frame if self._live else self._capture.lost_for(now)
+        reason = f"no frame for {missing:.1f} s{': ' if state.error else ''}{state.error}"
         shot = Shot(None, "", now, time.time())
-        return self._observed(shot, 0, Seen((Finding("no_frame", reason),)))
+        return self._told(self._observed(shot, 0, Seen((Finding("no_frame", reason),))))
 
     def _told(self, observation: Observation) -> Observation:
         """Count an observation and give it to the sinks."""

@@ -163,9 +163,14 @@ class Parts:
         if score is not None:
             self._score = score if self._score is None else max(self._score, score)
 
+    @property
+    def in_view(self) -> bool:
+        """Whether a part has been seen and not ended."""
+        return self._frames > 0
+
     def gap(self) -> Part | None:
         """End the part in view and return it; None if there is none."""
-        if not self._frames:
+        if not self.in_view:
             return None
         self._number += 1
         part = Part(self._number, self._verdict(), self._frames, self._rejected, self._invalid, self._score)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from edgecnn import plugins
 from edgecnn.errors import OptionError, unknown_name
-from edgecnn.runtime.address import Address
+from edgecnn.runtime.address import Address, redacted
 
 Image = npt.NDArray[np.uint8]
 PACKAGE = "edgecnn.runtime.sources"
@@ -65,7 +65,12 @@ class NoFrame:
 
 
 class Source(Protocol):
-    """A source of frames. `open` may be called again after `close`. Used by one thread at a time."""
+    """A source of frames. `open` may be called again after `close`. Used by one thread at a time.
+
+    It may also have an attribute ``lasting``: true where frames wait to be read, and yet the source comes back after it
+    was lost; and a method ``judged(count)``, called by another thread when so many of what `read` gave, frames and
+    `NoFrame` with a reason, have been judged.
+    """
 
     def open(self) -> None:
         """Connect, within `OPEN_SECONDS`.
@@ -139,7 +144,9 @@ def _kind_of_path(path: str) -> str:
         return "pipe"
     if place.is_file():
         return "video"
-    raise OptionError(f"{path}: no such file, folder or camera. Sources are, for example: {', '.join(examples())}.")
+    raise OptionError(
+        f"{redacted(path)}: no such file, folder or camera. Sources are, for example: {', '.join(examples())}."
+    )
 
 
 def examples() -> list[str]:

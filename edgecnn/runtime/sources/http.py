@@ -1,21 +1,24 @@
-"""HTTP cameras: MJPEG (``multipart/x-mixed-replace``), or one JPEG an address gives again and again (a snapshot).
+"""HTTP cameras: a stream of pictures (MJPEG), or one picture an address gives again and again (a snapshot).
 
-``http://user:${CAMERA_PASSWORD}@192.168.1.20/video.mjpg``; what stands behind ``?`` belongs to the camera.
+``http://user:${CAMERA_PASSWORD}@192.168.1.20/video.mjpg``; what stands behind ``?`` belongs to the camera, but for
+``ca`` of an ``https:`` address: a file with the certificate that it is signed by, or with its own.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
+import re
 import select
 import socket
+import ssl
 import time
-from urllib.parse import quote, urlsplit
+from urllib.parse import urljoin
 
 from edgecnn.errors import DataError, OptionError, SourceError
 from edgecnn.runtime.address import Address, redacted
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame
-from edgecnn.runtime.sources._jpegs import JpegSplitter
+from edgecnn.runtime.sources._login import Login
+from edgecnn.runtime.sources._pictures import PictureSplitter
 from edgecnn.vision.read import decode_image
 
 LIVE = True
@@ -23,8 +26,6 @@ EXAMPLE = "http://192.168.1.20/video.mjpg"
 SNAPSHOT_SECONDS = 0.1
 """Least time between two snapshots: a camera's small processor has more to do than to answer us."""
 _CHUNK = 1 << 16
-_AS_IT_IS = "/%?=&:;,+~!$'()*@[]|"
-"""What stays in a path; all else, spaces and umlauts, is percent-encoded."""
 _CATCH_UP = 256
 """Chunks read at most to get from a backlog to its newest picture."""
 _STALLED_SECONDS = 0.5
@@ -37,7 +38,21 @@ def source(address: Address) -> HttpStream:
     """Return a camera, connected to nothing yet."""
     if not address.host:
         raise OptionError(f"{address}: expected a host, for example {EXAMPLE}.")
-    return HttpStream(address)
+    if address.scheme != "https":
+        return HttpStream(address)
+    return HttpStream(address, _trusting(address))
+
+
+def _trusting(address: Address) -> ssl.SSLContext:
+    """Return what a camera's certificate is checked with.
+
+    Raises:
+        OptionError: If the file of ``ca`` holds no certificates.
+    """
+    try:
+        return ssl.create_default_context(cafile=address.query.get("ca"))
+    except OSError as error:
+        raise OptionError(f"{address}: '{address.query['ca']}' is no file of certificates: {error}.") from error
 
 
 class HttpStream:
@@ -46,22 +61,24 @@ class HttpStream:
     Looking up the host's name is the one step that has no time-out of its own.
 
     Args:
-        address: Where it is; user name and password are sent (HTTP Basic), and shown nowhere.
+        address: Where it is; user name and password are sent, and shown nowhere.
+        tls: What its certificate is checked with, None for no encryption.
     """
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
+        self._address, self._tls, self._login = address, tls, Login(address)
+        self._target = address.target(["ca"] if tls else [])
         self._connection: http.client.HTTPConnection | None = None
         self._response: http.client.HTTPResponse | None = None
         self._socket: socket.socket | None = None
-        self._splitter = JpegSplitter(str(address))
+        self._splitter = PictureSplitter(str(address))
         self._is_snapshot = False
         self._asked = self._heard = 0.0
 
     def open(self) -> None:
         """Connect, and see what is sent; see `Source`."""
         self.close()
-        self._splitter = JpegSplitter(str(self._address))
+        self._splitter = PictureSplitter(str(self._address))
         try:
             self._request(OPEN_SECONDS)
         except (OSError, http.client.HTTPException) as error:
@@ -92,26 +109,28 @@ class HttpStream:
         self._response = self._connection = self._socket = None
 
     def _request(self, seconds: float) -> None:
-        """Connect, send the request, read the answer's head."""
+        """Connect, send the request, read the answer's head; say who we are if the camera asks for it."""
         self._asked = self._heard = time.monotonic()
         deadline = self._asked + seconds
-        parts = urlsplit(self._address.url)
-        kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(self._address.host, self._address.port, timeout=seconds)
+        response = self._exchange(deadline)
+        if response.status == http.client.UNAUTHORIZED and self._login.learn(_challenges(response)):
+            self._disconnect()
+            response = self._exchange(deadline)
+        self._check(response)
+
+    def _exchange(self, deadline: float) -> http.client.HTTPResponse:
+        """Connect, send a request, return the answer's head."""
+        host, port, left = self._address.host, self._address.port, _left(deadline)
+        if self._tls is None:
+            self._connection = http.client.HTTPConnection(host, port, timeout=left)
+        else:
+            self._connection = http.client.HTTPSConnection(host, port, timeout=left, context=self._tls)
         self._connection.connect()
         self._socket = self._connection.sock
         self._socket.settimeout(_left(deadline))
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._connection.request("GET", quote(target, safe=_AS_IT_IS), headers=self._headers())
+        self._connection.request("GET", self._target, headers=self._login.headers(self._target))
         self._response = self._connection.getresponse()
-        self._check(self._response)
-
-    def _headers(self) -> dict[str, str]:
-        username, password = self._address.username, self._address.password
-        if username is None and password is None:
-            return {}
-        pair = f"{username or ''}:{password or ''}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        return self._response
 
     def _check(self, response: http.client.HTTPResponse) -> None:
         """Refuse what is no picture.
@@ -119,14 +138,33 @@ class HttpStream:
         Raises:
             SourceError: If the camera refused, sent us elsewhere, or sends something else.
         """
-        status, kind = response.status, response.headers.get_content_type()
+        status = response.status
         if status != http.client.OK:
+            remedy = self._remedy(response)
             self.close()
-            raise SourceError(f"{self._address}: the camera answered {status} {response.reason}.{_remedy(response)}")
-        if kind != "multipart/x-mixed-replace" and not kind.startswith("image/"):
+            raise SourceError(f"{self._address}: the camera answered {status} {response.reason}.{remedy}")
+        is_snapshot = _is_snapshot(response)
+        if is_snapshot is None:
             self.close()
-            raise SourceError(f"{self._address}: expected MJPEG or a JPEG, got {kind}. Is the path the stream's own?")
-        self._is_snapshot = kind.startswith("image/")
+            kind = response.headers.get_content_type()
+            raise SourceError(
+                f"{self._address}: expected MJPEG or a picture, got {kind}. Is the path the stream's own?"
+            )
+        self._is_snapshot = is_snapshot
+
+    def _remedy(self, response: http.client.HTTPResponse) -> str:
+        """Say what to do about an answer that is no success."""
+        if location := response.headers.get("Location"):
+            return f" It sends us to {redacted(urljoin(self._address.url, location))}: give that address."
+        if response.status != http.client.UNAUTHORIZED:
+            return ""
+        challenges = _challenges(response)
+        if self._login.headers(self._target):
+            return " It does not take this user name and password."
+        if self._login.is_known:
+            asked = ", ".join(text.partition(" ")[0] for text in challenges)
+            return f" It asks for {asked}; Digest (MD5, SHA-256) and Basic authentication can be answered."
+        return " Give its user and password in front of the host: USER:${CAMERA_PASSWORD}@HOST."
 
     def _newest(self, deadline: float) -> bytes:
         """Read until there is a picture, then on while more is waiting, and return the newest."""
@@ -171,6 +209,26 @@ class HttpStream:
         return bool(select.select([self._socket], [], [], seconds)[0])
 
 
+def _challenges(response: http.client.HTTPResponse) -> list[str]:
+    """Return how a camera may be told who asks; it may say so in several lines, or several in one."""
+    lines = response.headers.get_all("WWW-Authenticate", [])
+    return [text for line in lines for text in re.split(r",\s*(?=(?:Digest|Basic)\s)", line, flags=re.IGNORECASE)]
+
+
+def _is_snapshot(response: http.client.HTTPResponse) -> bool | None:
+    """Tell whether the answer is one picture, and not a stream of them; None if it is neither.
+
+    What cameras call their streams: ``multipart/x-mixed-replace`` and ``multipart/mixed``, ``video/x-motion-jpeg`` and
+    the like, ``application/octet-stream``, or nothing at all. What has a length is one picture then.
+    """
+    kind = response.headers.get_content_type() if "Content-Type" in response.headers else ""
+    if kind.startswith("image/"):
+        return True
+    if kind.startswith("multipart/") or (kind.startswith("video/") and "jp" in kind):
+        return False
+    return response.length is not None if kind in ("", "application/octet-stream") else None
+
+
 def _left(deadline: float) -> float:
     """Return the seconds until the deadline, for a socket.
 
@@ -183,19 +241,10 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _remedy(response: http.client.HTTPResponse) -> str:
-    """Say what to do about an answer that is no success."""
-    if location := response.headers.get("Location"):
-        return f" It sends us to {redacted(location)}: give that address."
-    if response.status != http.client.UNAUTHORIZED:
-        return ""
-    if response.headers.get("WWW-Authenticate", "").lower().startswith("digest"):
-        return " It asks for Digest authentication: set it to Basic, or use its RTSP stream."
-    return " Give its user and password: http://user:${CAMERA_PASSWORD}@..."
-
-
 def _reason(error: Exception) -> str:
     """Return what went wrong, in words where the library has only a type."""
     if isinstance(error, TimeoutError):
         return f"nothing came in time (opening {OPEN_SECONDS:g} s, reading {READ_SECONDS:g} s)"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}; ca=FILE in the address names the certificate that signs it, or its own"
     return redacted(str(error)) or type(error).__name__

@@ -16,8 +16,8 @@ import numpy as np
 from edgecnn.errors import DataError, OptionError, SourceError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.sources import Frame, NoFrame
-from edgecnn.runtime.sources._jpegs import JpegSplitter
 from edgecnn.runtime.sources._options import size_option
+from edgecnn.runtime.sources._pictures import PictureSplitter
 from edgecnn.vision.read import decode_image
 
 LIVE = False
@@ -99,7 +99,7 @@ class Pipe:
         self._descriptor = None
 
     def _reset(self) -> None:
-        self._splitter = JpegSplitter(self._name)
+        self._splitter = PictureSplitter(self._name)
         self._raw = bytearray()
         self._ended = False
 

@@ -5,6 +5,7 @@ Over TCP: with UDP a lost packet leaves smeared pictures that no health check is
 
 from __future__ import annotations
 
+import errno
 import importlib
 import math
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from edgecnn.errors import MissingSourceError, OptionError, SourceError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame
+from edgecnn.runtime.sources._interlaced import Deinterlacer
 
 LIVE = True
 EXAMPLE = "rtsp://192.168.1.20/stream1"
@@ -51,7 +53,7 @@ class RtspStream:
         self._address = address
         self._container: Any = None
         self._packets: Any = None
-        self._backlog = _Backlog()
+        self._backlog, self._deinterlacer = _Backlog(), Deinterlacer()
         self._damaged: float | None = None
 
     def open(self) -> None:
@@ -73,7 +75,7 @@ class RtspStream:
         # Decoding several frames at a time would make each of them older by that many.
         stream.thread_type = "SLICE"
         self._packets = container.demux(stream)
-        self._backlog = _Backlog()
+        self._backlog, self._deinterlacer = _Backlog(), Deinterlacer()
         self._damaged = None
 
     def read(self) -> Frame | NoFrame:
@@ -114,7 +116,7 @@ class RtspStream:
             if packet is not None:
                 frames = list(packet.decode())
                 self._judge(frames)
-                return frames
+                return [ready for frame in frames for ready in self._deinterlacer.push(frame)]
         except av.error.InvalidDataError:
             self._damaged = self._damaged or time.monotonic()
             return []  # the next packets may be whole
@@ -175,4 +177,9 @@ def _av(address: Address) -> Any:
 
 def _reason(error: Any) -> str:
     """Return what FFmpeg says, without the address that it appends."""
+    if error.errno == errno.EPROTONOSUPPORT:
+        return (
+            "the camera does not send over TCP. UDP is not taken: a lost packet leaves a picture that is wrong and "
+            "looks right. Allow TCP (interleaved) in the camera's settings, or put a relay (MediaMTX) between"
+        )
     return str(error.strerror or type(error).__name__)

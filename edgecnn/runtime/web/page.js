@@ -13,6 +13,12 @@ const clock = new Intl.DateTimeFormat(undefined, {hour: "2-digit", minute: "2-di
 const figures = new Intl.NumberFormat("en");
 const time = (milliseconds) => clock.format(new Date(milliseconds));
 
+// As in the pictures: Python rounds half to even, toFixed rounds it up.
+function hundredths(value) {
+  const scaled = 100 * value;
+  return (scaled % 1 === 0.5 ? 2 * Math.round(scaled / 2) / 100 : value).toFixed(2);
+}
+
 let state = null;         // the last that was fetched
 let heard = null;         // when, by this device's clock
 let problem = "";         // why the last request failed
@@ -44,13 +50,18 @@ async function fetchState() {
 }
 
 let tag = "";
+let pictured = null;      // what was said about the picture that is seen, and when it was fetched
+let seen = 0;
 async function fetchPicture() {
   const answer = await ask("live.jpg", tag ? {"If-None-Match": tag} : {});
+  seen = Date.now();
   if (answer.status !== 200) return;
   tag = answer.headers.get("ETag") ?? "";
   const image = $("picture"), before = image.src;
   image.src = URL.createObjectURL(await answer.blob());
   await image.decode().catch(() => {});
+  pictured = JSON.parse(answer.headers.get("X-Edgecnn-Moment") ?? "null");
+  render();
   if (before) URL.revokeObjectURL(before);
   image.hidden = false;
   $("no-picture").hidden = true;
@@ -72,18 +83,25 @@ function link() {
   return state.silence === null || state.silence > SILENT_S ? "silent" : "live";
 }
 
+// Word, score and caption are those of the picture that is seen, as long as pictures come.
+function shownMoment() {
+  return pictured !== null && Date.now() - seen < LOST_MS ? pictured : state?.now ?? null;
+}
+
 function render() {
   const now = link();
   document.body.dataset.link = now;
+  document.body.dataset.source = state === null || state.figures.connected ? "there" : "lost";
   alarm(now);
   verdict(now);
   if (state === null) return;
   const counted = state.figures;
-  put("link-text", {live: `live · ${counted.fps.toFixed(1)}/s`, lost: "no connection", silent: "no news"}[now] ?? now);
+  const alive = counted.connected ? `live · ${counted.fps.toFixed(1)}/s` : "no camera";
+  put("link-text", {live: alive, lost: "no connection", silent: "no news"}[now] ?? now);
   if (now === "lost") return;
   put("bundle", state.bundle);
   put("about", [state.task, state.engine, state.source].filter(Boolean).join(" · "));
-  if (run !== counted.started) { run = counted.started; shown = ""; tag = ""; }
+  if (run !== counted.started) { run = counted.started; shown = ""; tag = ""; pictured = null; }
   caption();
   counters(counted);
   events();
@@ -105,14 +123,13 @@ function alarm(now) {
 }
 
 function verdict(now) {
-  const known = state?.state || "";
+  const moment = shownMoment(), known = (moment === null ? state?.state : moment.state) || "";
   if (now !== "live") {
     document.body.dataset.verdict = now === "connecting" ? "none" : "lost";
     say({connecting: "CONNECTING", lost: "NO CONNECTION", silent: "NO NEWS"}[now], known ? `Last known: ${known}` : "");
     $("score").hidden = true;
     return;
   }
-  const moment = state.now;
   const decides = known !== "";
   document.body.dataset.verdict = decides ? known : "none";
   say(decides ? known : moment?.label ?? "RUNNING", reason(known, moment));
@@ -139,15 +156,15 @@ function score(moment) {
   $("score").hidden = !has;
   if (!has) return;
   put("label", moment.label ?? "score");
-  put("value", moment.score.toFixed(2));
+  put("value", moment.score_text);
   $("fill").style.width = `${100 * Math.min(Math.max(moment.score, 0), 1)}%`;
   $("mark").hidden = moment.threshold === null;
   if (moment.threshold !== null) $("mark").style.left = `${100 * moment.threshold}%`;
-  put("limit", moment.threshold === null ? "" : `rejects from ${moment.threshold.toFixed(2)} on`);
+  put("limit", moment.threshold === null ? "" : `rejects from ${hundredths(moment.threshold)} on`);
 }
 
 function caption() {
-  const moment = state.now;
+  const moment = shownMoment();
   put("caption", moment === null ? "" :
     `turn ${figures.format(moment.turn)}${moment.name && ` · ${moment.name}`} · ${seconds(moment.age)} from frame to verdict`);
 }
@@ -203,7 +220,7 @@ function item(event) {
   const picture = make(event.picture ? "img" : "span", event.picture ? "" : "blank", event.picture ? undefined : "no picture");
   if (event.picture) { picture.alt = ""; picture.loading = "lazy"; picture.src = address(event); }
   head.append(make("span", `tag ${event.verdict}`, event.verdict), make("time", "", time(1000 * event.time)));
-  const score = event.score === null ? "" : event.score.toFixed(2);
+  const score = event.score === null ? "" : hundredths(event.score);
   const line = make("span", "head");
   line.append(make("span", "", event.title), make("span", "score", score));
   text.append(head, line, make("span", "why", event.reason));
@@ -218,7 +235,7 @@ function open(number) {
   const event = state.events.find((one) => one.number === number);
   if (!event) return;
   opened = number;
-  const score = event.score === null ? "" : ` · ${event.score.toFixed(2)}`;
+  const score = event.score === null ? "" : ` · ${hundredths(event.score)}`;
   put("large-title", `${event.verdict} · ${event.title}${score} · ${time(1000 * event.time)}`);
   put("large-why", event.reason);
   $("large-picture").hidden = !event.picture;
@@ -290,6 +307,11 @@ function row([level, name, text]) {
   entry.append(mark, make("b", "", name), make("span", "", text));
   return entry;
 }
+
+const isKiosk = new URLSearchParams(location.search).has("kiosk");
+document.body.classList.toggle("kiosk", isKiosk);
+put("view", isKiosk ? "All" : "Large");
+$("view").href = isKiosk ? "./" : "?kiosk";
 
 // After a phone's sleep the first thing that is seen is that everything is old, then it is fetched.
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { render(); fetchState(); } });

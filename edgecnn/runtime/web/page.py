@@ -13,7 +13,7 @@ from edgecnn.runtime.web.access import Access
 from edgecnn.runtime.web.events import Events
 from edgecnn.runtime.web.history import History
 from edgecnn.runtime.web.pictures import Live, Picture, Pictures
-from edgecnn.runtime.web.state import Cached, state
+from edgecnn.runtime.web.state import Cached, state, told
 
 if TYPE_CHECKING:
     from edgecnn.runtime.web.server import Server
@@ -111,6 +111,10 @@ class Page:
             DataError: If the frame cannot be shown.
         """
         return self._live.picture()
+
+    def told(self, picture: Picture) -> str:
+        """Return what was said about a live picture as JSON: a visitor shows both together."""
+        return told(picture.observation, self.context.manifest.threshold_of(picture.observation.label))
 
     def event_picture(self, number: int) -> bytes | None:
         """Return the picture of one of the last events as JPEG, None if there is none."""

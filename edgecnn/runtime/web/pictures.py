@@ -29,10 +29,15 @@ REST_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is sent: the observation's number, and the JPEG."""
+    """A picture as it is sent: the JPEG, and the observation that it was made of, without frame and tensor."""
 
-    number: int
+    observation: Observation
     jpeg: bytes
+
+    @property
+    def number(self) -> int:
+        """The observation's number."""
+        return self.observation.number
 
 
 class Pictures:
@@ -86,7 +91,8 @@ class Live:
                 return self._picture
             if self._picture is None or time.monotonic() - self._painted >= REST_SECONDS:
                 self._painted = time.monotonic()
-                self._picture = Picture(newest.number, self._pictures.jpeg(newest))
+                without = dataclasses.replace(newest, image=None, tensor=None, memory=None)
+                self._picture = Picture(without, self._pictures.jpeg(newest))
             return self._picture
 
 

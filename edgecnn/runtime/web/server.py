@@ -20,41 +20,71 @@ if TYPE_CHECKING:
     from edgecnn.runtime.web.page import Page
 
 CONNECTIONS = 64
-"""Connections at a time. A browser opens up to six; more than these are cut: cameras and sinks need descriptors too."""
+"""Connections at a time. A browser opens up to six: cameras and sinks need descriptors too."""
+ASK_SECONDS = 5.0
+"""Longest that a visitor may take to ask; then the connection is cut."""
 REQUEST_SECONDS = 20.0
-"""Longest that a visitor may take to ask and to fetch the answer; then the connection is cut."""
+"""Longest that a visitor may take to fetch the answer; then the connection is cut."""
 IDLE_SECONDS = 5
 CLOSE_SECONDS = 2.0
 
 
 class Connection(H11Protocol):
-    """One visitor's connection: one of at most `CONNECTIONS`, cut if nothing was served for `REQUEST_SECONDS`."""
+    """One visitor's connection: one of at most `CONNECTIONS`, cut if asking or fetching takes too long.
+
+    With one more than those, the oldest that has not asked for anything makes room: whoever holds connections shuts out
+    nobody, for a request is there as soon as its connection. If all are being answered, it is the oldest of them.
+    """
 
     _end: asyncio.TimerHandle | None = None
+    _since = 0.0
+    _is_cut = _is_answering = False
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, or cut it at once."""
+        """Take a connection; if there are too many, cut another one."""
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
-            transport.abort()
-        else:
-            self._postpone()
+        self._wait_for_request()
+        held = [one for one in self.connections if isinstance(one, Connection) and not one._is_cut]
+        if len(held) > CONNECTIONS:
+            min((one for one in held if one is not self), key=lambda one: (one._is_answering, one._since)).cut()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what a visitor sent; with a whole request the time for its answer begins."""
+        super().data_received(data)
+        self._look_for_request()
 
     def on_response_complete(self) -> None:
-        """Give the next request its time."""
-        self._postpone()
+        """Give the next request its time; it may have come already."""
+        self._wait_for_request()
         super().on_response_complete()
+        self._look_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._is_cut = True
         if self._end is not None:
             self._end.cancel()
         super().connection_lost(exc)
 
-    def _postpone(self) -> None:
+    def cut(self) -> None:
+        """End the connection at once."""
+        self._is_cut = True
+        self.transport.abort()
+
+    def _wait_for_request(self) -> None:
+        self._is_answering, self._since = False, self.loop.time()
+        self._end_in(ASK_SECONDS)
+
+    def _look_for_request(self) -> None:
+        cycle: Any = self.cycle
+        if not self._is_answering and cycle is not None and not cycle.response_complete:
+            self._is_answering = True
+            self._end_in(REQUEST_SECONDS)
+
+    def _end_in(self, seconds: float) -> None:
         if self._end is not None:
             self._end.cancel()
-        self._end = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+        self._end = None if self._is_cut else self.loop.call_later(seconds, self.cut)
 
 
 class Server:

@@ -39,6 +39,8 @@ FILES = {
     "plots.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
+MOMENT = "X-Edgecnn-Moment"
+"""The header that says what was decided about the live picture that it comes with."""
 _DIGITS = 20
 _Answer = Callable[[Request], Awaitable[Response]]
 
@@ -99,7 +101,7 @@ def _html(page: Page, port: int) -> _Answer:
         if "token" not in request.query_params:
             return Response(content, media_type="text/html")
         # Never again in the address bar, the history, or a log.
-        response = RedirectResponse("/", 303)
+        response = RedirectResponse("/?kiosk" if "kiosk" in request.query_params else "/", 303)
         if page.access.is_token(request.query_params["token"]):
             response.set_cookie(cookie_name(port), page.access.cookie, COOKIE_SECONDS, httponly=True, samesite="strict")
         return response
@@ -133,7 +135,7 @@ def _live(page: Page) -> _Answer:
         tag = f'"{picture.number}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"ETag": tag})
-        return Response(picture.jpeg, headers={"ETag": tag}, media_type="image/jpeg")
+        return Response(picture.jpeg, headers={"ETag": tag, MOMENT: page.told(picture)}, media_type="image/jpeg")
 
     return answer
 

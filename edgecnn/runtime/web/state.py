@@ -66,7 +66,7 @@ def state(
         "source": context.source,
         "state": snapshot.state,
         "silence": silence,
-        "now": None if observation is None else _moment(observation, threshold),
+        "now": None if observation is None else moment(observation, threshold),
         "figures": _figures(snapshot),
         "age": _histogram(snapshot.age),
         "inference": _histogram(snapshot.inference),
@@ -94,17 +94,34 @@ def quantile(histogram: Histogram, share: float) -> float | None:
     return None
 
 
-def _moment(observation: Observation, threshold: float | None) -> Json:
+def told(observation: Observation, threshold: float | None) -> str:
+    """Return what was said about one observation as JSON in ASCII, to stand beside its picture in a header."""
+    return json.dumps(_plain(moment(observation, threshold)), allow_nan=False, separators=(",", ":"))
+
+
+def moment(observation: Observation, threshold: float | None) -> Json:
+    """Return what was said about one observation."""
     return {
         "turn": observation.number,
+        "state": observation.state and observation.state.value,
         "verdict": observation.verdict and observation.verdict.value,
         "label": observation.label,
         "score": observation.score,
         "threshold": threshold,
+        "score_text": _score_text(observation),
         "name": observation.name,
         "age": observation.age,
         "findings": [{"kind": finding.kind, "reason": finding.reason} for finding in observation.findings],
     }
+
+
+def _score_text(observation: Observation) -> str:
+    """Return the score as the picture has it: browsers round 0.625 up, Python rounds it to even."""
+    if observation.result is None or observation.score is None:
+        return ""
+    text = f"{observation.score:.2f}"
+    # Of a sound part the picture leaves it out: it is not that of the label.
+    return text if observation.result.decision.caption.endswith(text) else f"score {text}"
 
 
 def _figures(snapshot: Snapshot) -> Json:

@@ -59,6 +59,14 @@ def test_a_source_that_is_not_live_fails_once() -> None:
             drained(capture)
 
 
+def test_what_ends_a_run_tells_no_secret() -> None:
+    source = ScriptedSource([lost("webhook://joe:s3cr3t@cam?psw=s3cr3t: cut off")], live=False)
+    with Capture(lambda: source, False, False) as capture, pytest.raises(SourceError) as raised:
+        drained(capture)
+
+    assert str(raised.value) == "webhook://***@cam?psw=***: cut off"
+
+
 def test_a_missing_package_is_not_waited_for() -> None:
     class Lacking(ScriptedSource):
         def open(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -207,6 +208,80 @@ def test_every_triggered_frame_is_a_part(model: Model) -> None:
     seen = watched(model, [shown(GOOD), shown(BAD), shown(DARK)], rules=Rules(parts=PartSettings(mode="frame")))
 
     assert [turn.part.verdict for turn in seen if turn.part] == [Verdict.PASS, Verdict.REJECT, Verdict.INVALID]
+
+
+@pytest.mark.parametrize("mode", ["frame", "gap"])
+def test_a_lost_camera_makes_no_parts(model: Model, mode: str) -> None:
+    clock, released = Clock(), threading.Event()
+
+    def wait() -> NoFrame:
+        released.wait(PATIENCE)
+        return NoFrame()
+
+    rules = Rules(parts=PartSettings(mode=mode), empty=shown(EMPTY).image if mode == "gap" else None)
+    after = [GOOD, EMPTY] if mode == "gap" else [GOOD]
+    script = [*map(shown, after), wait, *map(shown, after), wait]
+    settings = LoopSettings(silence=0.1, rules=rules)
+    with Loop.of(model, ScriptedSource(script), every="frame", settings=settings, clock=clock) as loop:
+        before = [next(loop) for _ in after]
+        silent = []
+        for _ in range(3):
+            clock.sleep(0.2)
+            silent.append(next(loop))
+        released.set()
+        later = [next(loop) for _ in after]
+        figures = loop.snapshot()
+
+    assert [kinds(turn) for turn in silent] == [["no_frame"]] * 3
+    assert [turn.part for turn in silent] == [None] * 3
+    assert [turn.part.number for turn in (*before, *later) if turn.part] == [1, 2]
+    assert figures.parts == {"PASS": 2, "REJECT": 0, "INVALID": 0}
+
+
+def test_a_part_in_view_of_a_camera_that_is_lost_was_not_seen_whole(model: Model) -> None:
+    clock, released = Clock(), threading.Event()
+
+    def wait() -> NoFrame:
+        released.wait(PATIENCE)
+        return NoFrame()
+
+    rules = Rules(parts=PartSettings(mode="gap"), empty=shown(EMPTY).image)
+    script = [shown(GOOD), wait, shown(EMPTY)]
+    settings = LoopSettings(silence=0.1, rules=rules)
+    with Loop.of(model, ScriptedSource(script), every="frame", settings=settings, clock=clock) as loop:
+        next(loop)
+        for _ in range(2):
+            clock.sleep(0.2)
+            next(loop)
+        released.set()
+        part = next(loop).part
+
+    assert part is not None
+    assert (part.verdict, part.frames, part.invalid) == (Verdict.INVALID, 3, 2)
+
+
+def test_a_watched_share_is_waited_for_like_a_camera(model: Model, tmp_path: Path) -> None:
+    share, away = tmp_path / "share", tmp_path / "away"
+    share.mkdir()
+    cv2.imwrite(str(share / "a.png"), shown(GOOD).image)
+    address = f"folder:{share}?watch=1"
+    with model.watch(address, settings=LoopSettings(silence=0.1)) as loop:
+        first = next(loop)
+        share.rename(away)
+        missing = next(loop)
+        away.rename(share)
+        cv2.imwrite(str(share / "b.png"), shown(GOOD).image)
+        later = next(turn for turn in loop if turn.image is not None)
+    with model.watch(address) as loop:
+        cv2.imwrite(str(share / "c.png"), shown(GOOD).image)
+        restarted = next(loop)
+
+    until(lambda: loop_threads() == [], "the end of a read that waits for files")
+    assert (first.name, first.verdict) == ("a.png", Verdict.PASS)
+    assert (missing.verdict, kinds(missing)) == (Verdict.INVALID, ["no_frame"])
+    assert str(share) in missing.findings[0].reason
+    assert (later.name, later.verdict) == ("b.png", Verdict.PASS)
+    assert restarted.name == "c.png"
 
 
 def test_figures_and_sinks(model: Model) -> None:

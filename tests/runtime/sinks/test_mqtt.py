@@ -229,8 +229,13 @@ def test_the_last_will_of_a_killed_process(broker: Broker, listen: Callable[...,
     until(lambda: listener.payloads(f"{TOPIC}/availability") == ["online", "offline"])
 
 
+@pytest.mark.parametrize("user", ["line:${MQTT_PASSWORD}", "line:p%40ss%2Fword"])
 def test_user_and_password(
-    make_broker: Callable[..., Broker], listen: Callable[..., Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    user: str,
+    make_broker: Callable[..., Broker],
+    listen: Callable[..., Listener],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MQTT_PASSWORD", "p@ss/word")
     program = shutil.which("mosquitto_passwd")
@@ -240,7 +245,7 @@ def test_user_and_password(
     broker = make_broker(f"allow_anonymous false\npassword_file {tmp_path / 'users'}\nuser root")
     broker.start()
     listener = listen(broker.port, "-u", "line", "-P", "p@ss/word")
-    sink = open_sink(f"mqtt://line:${{MQTT_PASSWORD}}@127.0.0.1:{broker.port}/{TOPIC}", context())
+    sink = open_sink(f"mqtt://{user}@127.0.0.1:{broker.port}/{TOPIC}", context())
     until(lambda: connected(sink))
     sink.send(turned(1, Verdict.PASS))
     until(lambda: listener.numbers(f"{TOPIC}/verdict") == [1])

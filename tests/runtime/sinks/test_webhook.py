@@ -79,13 +79,13 @@ def test_events_arrive_with_the_urls_own_query() -> None:
     assert found.authorization == [None]
 
 
-def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_the_environment_and_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOK_TOKEN", "s3/cr@t")
     with receiver(200) as found:
-        for user in ("${HOOK_TOKEN}", "me:${HOOK_TOKEN}"):
+        for user in ("${HOOK_TOKEN}", "me:${HOOK_TOKEN}", "s3%2Fcr%40t", "me:s3%2Fcr%40t"):
             open_sink(f"webhook:http://{user}@127.0.0.1:{found.port}/", context()).send(turned())
-    assert found.authorization == ["Bearer s3/cr@t", "Basic bWU6czMvY3JAdA=="]
-    assert found.paths == ["/", "/"]
+    assert found.authorization == ["Bearer s3/cr@t", "Basic bWU6czMvY3JAdA=="] * 2
+    assert found.paths == ["/"] * 4
 
 
 @pytest.mark.parametrize("trouble", [500, 503, 429, 408, 0])

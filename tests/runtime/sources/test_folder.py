@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import OptionError, SourceError
-from edgecnn.runtime.sources import READ_SECONDS, Frame, NoFrame, Source, folder
+from edgecnn.runtime.sources import READ_SECONDS, Frame, NoFrame, Source, _judged, folder
 from tests.clock import Clock
 from tests.runtime.sources.addresses import made, next_frame, opened, read_until, rest
 
@@ -119,6 +119,123 @@ def test_what_is_given_is_forgotten_with_the_file(tmp_path: Path) -> None:
     assert source._settling.keys() <= {"new.png"}
 
 
+def judged_names(address: str, count: int, judged: int | None = None) -> list[str]:
+    """Read so many frames of a watched folder, as one run of the loop does."""
+    source = opened(address)
+    found = names(source, count)
+    source.judged(count if judged is None else judged)
+    source.close()
+    return found
+
+
+def test_after_a_restart_a_watched_folder_goes_on_where_it_was(tmp_path: Path) -> None:
+    address = f"folder:{tmp_path}?watch=1"
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        os.utime(picture(tmp_path / name, 10), (1e9, 1e9))
+
+    assert judged_names(address, 2) == ["a.png", "b.png"]
+    # Read ahead, and not judged when the process ended: seen again, for nobody has said anything about it.
+    assert judged_names(address, 2, judged=1) == ["c.png", "d.png"]
+    picture(tmp_path / "b.png", 77)
+    assert judged_names(address, 2) == ["d.png", "b.png"]
+    assert opened(address).read() == NoFrame()
+
+
+def test_what_a_power_cut_left_is_judged_again(tmp_path: Path) -> None:
+    address = f"folder:{tmp_path}?watch=1"
+    for name in ("a.png", "\u00e4 b.png"):
+        picture(tmp_path / name, 10)
+    assert len(judged_names(address, 2)) == 2
+    memory = tmp_path / ".edgecnn-judged"
+    memory.write_bytes(memory.read_bytes()[:-4])
+
+    assert judged_names(address, 1) == ["\u00e4 b.png"]
+    assert opened(address).read() == NoFrame()
+
+
+def test_the_memory_does_not_grow_beyond_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_judged, "SPARE_LINES", 3)
+    source = opened(f"folder:{tmp_path}?watch=1&memory={tmp_path}/list")
+    for number in range(20):
+        picture(tmp_path / f"{number}.png", 10)
+        assert names(source, 1) == [f"{number}.png"]
+        source.judged(number + 1)
+        (tmp_path / f"{number - 1}.png").unlink(missing_ok=True)
+    source.close()
+
+    assert len((tmp_path / "list").read_text().splitlines()) <= 5
+    assert opened(f"folder:{tmp_path}?watch=1&memory={tmp_path}/list").read() == NoFrame()
+
+
+def test_where_it_is_remembered_what_was_judged(tmp_path: Path) -> None:
+    picture(tmp_path / "parts" / "a.png", 10)
+    address = f"folder:{tmp_path}/parts?watch=1"
+
+    assert judged_names(f"{address}&memory=off", 1) == ["a.png"]
+    assert judged_names(f"{address}&memory={tmp_path}/list", 1) == ["a.png"]
+    assert os.listdir(tmp_path / "parts") == ["a.png"]
+    first = opened(address)
+    with pytest.raises(SourceError, match="another process keeps here"):
+        opened(address)
+    first.close()
+    with pytest.raises(SourceError, match="give memory=FILE another place"):
+        opened(f"{address}&memory={tmp_path}/gone/list")
+    with pytest.raises(OptionError, match="memory or judged, not both"):
+        made(f"{address}&memory=x&judged=delete")
+    with pytest.raises(OptionError, match="unknown option"):
+        made(f"folder:{tmp_path}?judged=delete")
+
+
+def test_judged_pictures_can_be_deleted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name, 10)
+    source = opened(f"folder:{tmp_path}?watch=1&judged=delete")
+    assert names(source, 2) == ["a.png", "b.png"]
+    picture(tmp_path / "a.png", 77)
+    source.judged(2)
+    again = next_frame(source)
+    source.close()
+
+    # What came under the name since is another picture.
+    assert (again.name, again.image.mean()) == ("a.png", 77)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_judged_pictures_can_be_moved(tmp_path: Path) -> None:
+    target = tmp_path / "done"
+    picture(target / "a.png", 5)
+    picture(tmp_path / "in" / "a.png", 10)
+
+    assert judged_names(f"folder:{tmp_path}/in?watch=1&judged={target}", 1) == ["a.png"]
+    assert os.listdir(tmp_path / "in") == []
+    assert sorted(os.listdir(target)) == ["a-1.png", "a.png"]
+
+
+def test_a_share_that_goes_and_comes_back(tmp_path: Path) -> None:
+    share, away = tmp_path / "share", tmp_path / "away"
+    for name in ("a.png", "b.png"):
+        picture(share / name, 10)
+    source = opened(f"folder:{share}?watch=1")
+    assert names(source, 1) == ["a.png"]
+    share.rename(away)
+    with pytest.raises(SourceError, match="gone"):
+        source.read()
+    source.close()
+    with pytest.raises(SourceError, match="no such folder"):
+        source.open()
+    away.rename(share)
+    source.open()
+    assert names(source, 1) == ["b.png"]
+    # Its place without the share is an empty folder.
+    share.rename(away)
+    share.mkdir()
+    assert source.read() == NoFrame()
+    share.rmdir()
+    away.rename(share)
+    assert source.read() == NoFrame()
+    source.close()
+
+
 def test_folders_that_are_not_there_or_empty(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such folder"):
         made(f"folder:{tmp_path}/gone").open()
@@ -127,7 +244,7 @@ def test_folders_that_are_not_there_or_empty(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="watch must be one of 0, 1"):
         made(f"folder:{tmp_path}?watch=yes")
     (tmp_path / "parts").mkdir()
-    source = opened(f"folder:{tmp_path}/parts?watch=1")
+    source = opened(f"folder:{tmp_path}/parts?watch=1&memory=off")
     (tmp_path / "parts").rmdir()
     with pytest.raises(SourceError, match="cannot be read: No such file"):
         source.read()

@@ -7,14 +7,17 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgecnn.errors import OptionError, SourceError
+from edgecnn.runtime.address import safe_text
 from edgecnn.runtime.sources import READ_SECONDS, NoFrame, http
 from tests.clock import Clock
 from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
+from tests.servers.certificates import self_signed
 from tests.servers.mjpeg import MjpegServer, counting_frame
 from tests.servers.proxy import Proxy
 from tests.waiting import PATIENCE, until
@@ -197,8 +200,9 @@ def test_an_open_on_a_silent_server_gives_up(waits: list[float], monkeypatch: py
         with pytest.raises(SourceError, match="nothing came in time"):
             source.open()
 
-        assert len(waits) == 1
-        assert 0 < waits[0] <= 0.5
+        # To connect, and for the answer.
+        assert len(waits) == 2
+        assert 0 < waits[1] <= waits[0] <= 0.5
 
 
 def test_snapshots_are_fetched_again(server: MjpegServer) -> None:
@@ -222,7 +226,7 @@ def test_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
         assert next_frame(source).image.shape == (240, 320, 3)
         source.close()
         monkeypatch.setenv("CAMERA_PASSWORD", "wrong-secret")
-        with pytest.raises(SourceError, match=r"401 Unauthorized\. Give its user") as raised:
+        with pytest.raises(SourceError, match=r"401 Unauthorized\. It does not take this user") as raised:
             made(address).open()
 
     told = "".join(traceback.format_exception(raised.value))
@@ -230,10 +234,146 @@ def test_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hidden" not in told
 
 
+@pytest.mark.parametrize("user", ["line:p%40ss%3Aw%2Frd%3F", "line:p@ss:w%2Frd%3F", "l%69ne:${CAMERA_PASSWORD}"])
+def test_user_and_password_as_a_url_writes_them(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_PASSWORD", "p@ss:w/rd?")
+    with MjpegServer(user="line:p@ss:w/rd?") as server:
+        source = opened(f"http://{user}@127.0.0.1:{server.port}/video.mjpg")
+        assert next_frame(source).image.shape == (240, 320, 3)
+        source.close()
+
+
+def test_advice_survives_what_hides_secrets() -> None:
+    with MjpegServer(user="line:word") as server, pytest.raises(SourceError) as raised:
+        made(f"http://127.0.0.1:{server.port}/video.mjpg?token=hidden").open()
+
+    told = safe_text(raised.value)
+    assert told == (
+        f"http://127.0.0.1:{server.port}/video.mjpg?token=***: the camera answered 401 Unauthorized. Give its user and "
+        "password in front of the host: USER:${CAMERA_PASSWORD}@HOST."
+    )
+
+
+def test_where_a_camera_sends_us_is_told_without_secrets(server: MjpegServer) -> None:
+    server.redirect = "/login?next=%2Fvideo&psw=hidden"
+    with pytest.raises(SourceError) as raised:
+        made(server.url).open()
+
+    assert f"sends us to http://127.0.0.1:{server.port}/login?next=***&psw=***: give that" in str(raised.value)
+
+
 @pytest.mark.parametrize(("path", "said"), [("/nothing", "404"), ("/page.html", "404")])
 def test_a_wrong_path(server: MjpegServer, path: str, said: str) -> None:
     with pytest.raises(SourceError, match=said):
         made(server.url_of(path)).open()
+
+
+KINDS = [
+    "multipart/mixed; boundary=frame-boundary",
+    "application/octet-stream",
+    "video/x-motion-jpeg",
+    "video/x-jpeg",
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_camera_calls_its_stream(server: MjpegServer, kind: str) -> None:
+    server.kind = kind
+    source = opened(server.url)
+    levels = [next_frame(source).image.mean() for _ in range(3)]
+    source.close()
+
+    assert len({round(level) for level in levels}) == 3
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "image/png", ""])
+def test_whatever_a_camera_calls_its_snapshot(server: MjpegServer, kind: str) -> None:
+    server.kind = kind
+    source = opened(server.url_of("/snapshot.jpg"))
+    frames = [next_frame(source).image for _ in range(3)]
+    source.close()
+
+    assert [round(frame.mean()) for frame in frames] == [30, 40, 50]
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json", "video/mp4"])
+def test_what_is_no_stream_of_pictures(server: MjpegServer, kind: str) -> None:
+    server.kind = kind
+    with pytest.raises(SourceError, match=f"expected MJPEG or a picture, got {kind}"):
+        made(server.url).open()
+
+
+@pytest.mark.parametrize("path", ["/video.mjpg", "/snapshot.jpg"])
+def test_a_camera_that_sends_png(server: MjpegServer, path: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    server.coding, server.frame = ".png", lambda number: noise
+    source = opened(server.url_of(path))
+    images = [next_frame(source).image for _ in range(3)]
+    server.mode = "damaged"
+    damaged = source.read() if path == "/video.mjpg" else NoFrame("is none or is damaged")
+    while not isinstance(damaged, NoFrame):
+        damaged = source.read()
+    source.close()
+
+    np.testing.assert_array_equal(images, [noise] * 3)
+    assert "is none or is damaged" in damaged.reason
+
+
+@pytest.mark.parametrize("scheme", ["MD5", "SHA-256", "MD5-sess"])
+@pytest.mark.parametrize("path", ["/video.mjpg?a=b c", "/snapshot.jpg"])
+def test_digest_authentication(scheme: str, path: str) -> None:
+    with MjpegServer(user="line:p\u00e4ss") as server:
+        server.scheme = scheme
+        address = f"http://line:p%C3%A4ss@127.0.0.1:{server.port}{path}"
+        source = opened(address)
+        frames = [next_frame(source) for _ in range(3)]
+        # The camera was started anew: what it asked for before is stale.
+        server.nonce = "nonce-1"
+        if "snapshot" not in path:
+            source.close()
+            source.open()
+        frames.append(next_frame(source))
+        source.close()
+        with pytest.raises(SourceError, match="It does not take this user name"):
+            made(address.replace("line", "lime")).open()
+
+    assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
+    # The password itself is never sent.
+    assert {kind for _, kind in server.asked} == {"", "Digest"}
+
+
+def test_an_authentication_that_nobody_here_speaks() -> None:
+    with MjpegServer(user="line:word") as server:
+        server.scheme = "NTLM"
+        with pytest.raises(SourceError, match=r"It asks for NTLM; Digest .* and Basic authentication can be answered"):
+            made(server.url).open()
+
+
+def test_https_with_the_cameras_own_certificate(tmp_path: Path) -> None:
+    certificate, tls = self_signed(tmp_path)
+    with MjpegServer(tls=tls) as server:
+        address = server.url_of("/video.mjpg?channel=1")
+        with pytest.raises(SourceError, match=r"self-signed certificate.*ca=FILE"):
+            made(address).open()
+        source = opened(f"{address}&ca={certificate}")
+        frame = next_frame(source)
+        source.close()
+
+    assert frame.image.shape == (240, 320, 3)
+    assert server.asked == [("/video.mjpg?channel=1", "")]
+    with pytest.raises(OptionError, match="is no file of certificates"):
+        made(f"{address}&ca={tmp_path}/gone.pem")
+
+
+def test_https_of_another_name(tmp_path: Path) -> None:
+    certificate, tls = self_signed(tmp_path, "DNS:another")
+    with (
+        MjpegServer(tls=tls) as server,
+        pytest.raises(SourceError, match=r"certificate is not valid for '127.0.0.1'"),
+    ):
+        made(f"{server.url}?ca={certificate}").open()
 
 
 def test_an_address_without_a_host() -> None:

@@ -15,6 +15,7 @@ from edgecnn.errors import OptionError, SourceError
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source, rtsp
 from tests.end_to_end.loop.watch import ball_flaw
 from tests.runtime.sources.addresses import made, next_frame, opened, read_on, read_until
+from tests.runtime.sources.test_video import combed, made_by_ffmpeg
 from tests.servers.proxy import Proxy
 from tests.servers.rtsp import RtspServer, byte_stream, require_rtsp
 
@@ -118,6 +119,29 @@ def test_a_real_video_in_the_right_colours(data_dir: Path, tmp_path: Path) -> No
     assert np.abs(frame.mean((0, 1)) - expected.mean((0, 1))).max() < 6
 
 
+def test_an_interlaced_stream_is_deinterlaced(tmp_path: Path) -> None:
+    require_rtsp()
+    weaving = ["-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ilme+ildct", "-pix_fmt", "yuv420p"]
+    coding = ["-c:v", "libx264", "-tune", "zerolatency", "-x264opts", "tff=1:sliced-threads=0", "-g", "5", "-f", "h264"]
+    stream = made_by_ffmpeg(tmp_path / "woven.h264", *weaving, *coding)
+    with RtspServer(stream, fps=25) as server:
+        source = opened(server.url)
+        images = [next_frame(source).image for _ in range(5)]
+        source.close()
+
+    assert max(map(combed, images)) < 12
+    assert min(image.mean() for image in images) > 100
+
+
+def test_a_camera_that_sends_over_udp_alone_is_refused_with_advice() -> None:
+    require_rtsp()
+    with RtspServer(only_udp=True) as server, pytest.raises(SourceError) as raised:
+        made(server.url).open()
+
+    assert "does not send over TCP. UDP is not taken: a lost packet" in str(raised.value)
+    assert "Allow TCP (interleaved)" in str(raised.value)
+
+
 def test_secrets_are_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMERA_PASSWORD", "very-secret")
     with pytest.raises(SourceError) as raised:
@@ -126,6 +150,18 @@ def test_secrets_are_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> Non
     told = "".join(traceback.format_exception(raised.value))
     assert "very-secret" not in told
     assert "rtsp://***@127.0.0.1:9/camera" in told
+
+
+@pytest.mark.parametrize("user", ["line:p%40ss%3Aw%2Frd%25", "line:p@ss:w%2Frd%25", "line:${CAMERA_PASSWORD}"])
+def test_user_and_password_as_a_url_writes_them(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_rtsp()
+    monkeypatch.setenv("CAMERA_PASSWORD", "p@ss:w/rd%")
+    with RtspServer(user="line:p@ss:w/rd%") as server:
+        source = opened(server.url.replace("//", f"//{user}@"))
+        assert next_frame(source).image.shape == (240, 320, 3)
+        source.close()
+        with pytest.raises(SourceError, match=r"401|nauthorized"):
+            made(server.url.replace("//", "//line:wrong@")).open()
 
 
 def test_an_address_without_a_host() -> None:

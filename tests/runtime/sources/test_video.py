@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from edgecnn.errors import OptionError, SourceError
-from edgecnn.runtime.sources import Frame, NoFrame
+from edgecnn.runtime.sources import Frame, NoFrame, video
 from tests.runtime.sources.addresses import made, next_frame, opened, rest
 
 COUNT, RATE = 30, 25
@@ -107,6 +109,99 @@ def test_a_video_without_its_index_is_refused(data_dir: Path, tmp_path: Path) ->
     cut.write_bytes(cut.read_bytes()[:-2000])
     with pytest.raises(SourceError, match="no video that FFmpeg can read"):
         made(str(cut)).open()
+
+
+MOVING = "color=gray:s=160x120:r=50,geq=lum='if(lt(mod(X+8*N,64),32),200,60)':cb=128:cr=128"
+
+
+def made_by_ffmpeg(target: Path, *options: str, drawn: str = MOVING) -> Path:
+    """Draw a second of video; its vertical stripes move by 16 pixels a frame."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg")
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", drawn, "-t", "1", *options, target], check=True)
+    return target
+
+
+def combed(image: np.ndarray) -> float:
+    """How much two neighbouring rows differ: not at all, where stripes are vertical."""
+    return float(np.abs(np.diff(image.astype(np.int16), axis=0)).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "coding"),
+    [
+        ("h264.mp4", ["-c:v", "libx264", "-x264opts", "tff=1"]),
+        ("h264.mkv", ["-c:v", "libx264", "-x264opts", "bff=1"]),
+        ("mpeg2.ts", ["-c:v", "mpeg2video", "-q:v", "2"]),
+    ],
+)
+def test_interlaced_video_is_deinterlaced(tmp_path: Path, name: str, coding: list[str]) -> None:
+    pytest.importorskip("av")
+    weaving = ["-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ilme+ildct", "-pix_fmt", "yuv420p"]
+    frames = rest(opened(str(made_by_ffmpeg(tmp_path / name, *weaving, *coding))))
+
+    assert len(frames) == 25
+    assert all(isinstance(frame, Frame) for frame in frames)
+    # Woven fields differ by some 35 grey levels, and what OpenCV makes of them is black.
+    assert max(combed(frame.image) for frame in frames) < 12
+    assert min(frame.image.mean() for frame in frames) > 100
+    np.testing.assert_allclose([frame.timestamp for frame in frames], np.arange(25) / RATE, atol=1e-3)
+
+
+def test_without_pyav_interlaced_video_is_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    options = ["-flags", "+ilme+ildct", "-c:v", "libx264", "-x264opts", "tff=1", "-pix_fmt", "yuv420p", "-r", "25"]
+    frames = rest(opened(str(made_by_ffmpeg(tmp_path / "a.mp4", *options))))
+    still = "color=gray:s=64x48:r=25,fade=in:5:10:color=red"
+    drawn = rest(opened(str(made_by_ffmpeg(tmp_path / "b.mp4", drawn=still))))
+
+    assert len(frames) > 20
+    assert all(isinstance(frame, NoFrame) and "deinterlace the file" in frame.reason for frame in frames)
+    assert isinstance(drawn[0], NoFrame)
+    assert [isinstance(frame, Frame) for frame in drawn[-10:]] == [True] * 10
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_video_is_turned_as_its_metadata_says(
+    tmp_path: Path, degrees: int, is_interlaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corner = "color=gray:s=64x48:r=25,drawbox=0:0:16:12:white:fill"
+    lying = made_by_ffmpeg(tmp_path / "lying.mp4", "-pix_fmt", "yuv420p", drawn=corner)
+    standing = tmp_path / "standing.mp4"
+    turn = ["-c", "copy", "-metadata:s:v", f"rotate={degrees}"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", lying, *turn, standing], check=True)
+    if is_interlaced:
+        pytest.importorskip("av")
+        monkeypatch.setattr(video, "is_interlaced", lambda path: True)
+    # What ffmpeg itself shows.
+    subprocess.run(["ffmpeg", "-v", "error", "-i", standing, "-frames:v", "1", tmp_path / "shown.png"], check=True)
+    expected = cv2.imread(str(tmp_path / "shown.png"))
+    turned = next_frame(opened(str(standing))).image
+
+    assert turned.shape == ((48, 64, 3) if degrees == 180 else (64, 48, 3)) == expected.shape
+    assert np.abs(turned.astype(int) - expected).max() < 8
+
+
+def test_opencv_is_told_to_turn_pictures(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[float, float]] = []
+
+    class Told:
+        def __init__(self, *arguments: Any) -> None:
+            self._real = real(*arguments)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def set(self, name: int, value: float) -> bool:
+            said.append((name, value))
+            return bool(self._real.set(name, value))
+
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Told)
+    next_frame(opened(str(clip)))
+
+    assert said == [(cv2.CAP_PROP_ORIENTATION_AUTO, 1)]
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.web import page as page_module
+from edgecnn.runtime.web import pictures as pictures_module
 from edgecnn.runtime.web.page import Page
 from edgecnn.vision.results import Decision, Finding, Result, Verdict
 from tests.clock import Clock
@@ -251,3 +252,79 @@ def test_a_browser_is_let_in_by_the_token_once(browser: Browser, serve: Serve, l
     assert browser.value("document.cookie") == ""
     browser.open(page.url)
     browser.wait(LIVE)
+
+
+def test_score_and_verdict_are_those_of_the_picture_that_is_seen(
+    browser: Browser, serve: Serve, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(pictures_module, "time", clock)
+    page = serve()
+    page.send(line.see(Verdict.PASS, 0.2))
+    show(browser, page)
+    browser.wait("document.querySelector('#caption').textContent.startsWith('turn 1 ')")
+    # The next picture is not due yet, but the figures go on.
+    line.figures = replace(line.figures, frames=4321)
+    page.send(line.see(Verdict.REJECT, 0.9))
+    browser.wait("document.querySelector('#frames').textContent === '4,321'")
+    assert (browser.text("#word"), browser.text("#value")) == ("PASS", "0.20")
+    clock.sleep(1.0)
+    browser.wait("document.querySelector('#caption').textContent.startsWith('turn 2 ')")
+    assert (browser.text("#word"), browser.text("#value")) == ("REJECT", "0.90")
+
+
+@pytest.mark.parametrize(("score", "text"), [(0.625, "0.62"), (0.875, "0.88")])
+def test_scores_are_rounded_as_in_the_pictures(
+    browser: Browser, serve: Serve, line: Line, score: float, text: str
+) -> None:
+    page = serve()
+    page.send(line.see(Verdict.REJECT, score))
+    show(browser, page)
+
+    assert browser.text("#value") == text
+    browser.wait("document.querySelector('#strip .score') !== null")
+    assert browser.text("#strip .score") == text
+
+
+def test_a_lost_camera_is_not_live(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    line.figures = replace(line.figures, connected=False, source_error="cable pulled")
+    page.send(line.see(Verdict.PASS))
+    show(browser, page)
+
+    assert browser.text("#link-text") == "no camera"
+    assert browser.value("getComputedStyle(document.querySelector('.dot')).animationName") == "none"
+    line.figures = replace(line.figures, connected=True)
+    browser.wait("document.querySelector('#link-text').textContent.startsWith('live')")
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (1280, 720), (1080, 1920)])
+def test_the_large_view_is_read_from_three_metres(
+    browser: Browser, serve: Serve, line: Line, size: tuple[int, int]
+) -> None:
+    browser.look(*size)
+    page = serve()
+    line.figures = replace(line.figures, verdicts={"PASS": 987654, "REJECT": 12345, "INVALID": 678}, parts={})
+    finding = Finding("blurred", "sharpness of the picture: 0.21; good pictures lie in 0.62 .. 1.31; clean the lens")
+    page.send(replace(line.see(Verdict.INVALID), findings=(finding,)))
+    browser.open(f"{page.url}?kiosk")
+    browser.wait(LIVE)
+    browser.wait("document.querySelector('#word').textContent === 'INVALID'")
+
+    def height(selector: str) -> float:
+        style = f"getComputedStyle(document.querySelector('{selector}'))"
+        return float(browser.value(f"parseFloat({style}.fontSize) / Math.min(innerWidth, innerHeight)"))
+
+    # 54 pixels of 1080 are 15 mm on a screen of 24 inches; three metres want 3000 / 200 mm.
+    assert height("#word") > 0.15
+    assert min(height("#why"), height("#pass"), height("#reject"), height("#invalid")) >= 0.05
+    assert browser.text("#why") == finding.reason
+    assert browser.text("#pass") == "987,654"
+    cut = (
+        "[...document.querySelectorAll('#word, #why, dd')].filter(one => one.scrollWidth > one.clientWidth + 1).length"
+    )
+    assert browser.value(cut) == 0
+    inside = "(one => one.top >= 0 && one.bottom <= innerHeight)"
+    for selector in ("#word", "#why", "#picture", "#invalid"):
+        assert browser.value(f"{inside}(document.querySelector('{selector}').getBoundingClientRect())"), selector
+    assert browser.complaints() == []

@@ -122,6 +122,25 @@ def test_many_viewers_who_do_not_read_are_bounded_and_hold_up_nobody(
     until(lambda: _answers(page))
 
 
+@pytest.mark.parametrize("text", [b"", b"GET / HTTP/1.1\r\nHost: 127."])
+def test_a_visitor_who_asks_for_nothing_shuts_out_nobody(
+    serve: Serve, line: Line, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    # Nobody is cut for being slow.
+    monkeypatch.setattr(server_module, "ASK_SECONDS", 3600.0)
+    page = serve()
+    page.send(line.see(Verdict.PASS))
+    held = [hold(port_of(page), text) for _ in range(CONNECTIONS + 16)]
+    answers = [ask(page, path).status for path in ("/", "/metrics", "/healthz", "/state.json", "/live.jpg")]
+    until(lambda: sum(is_cut(one) for one in held) >= 16, "room for those who ask")
+
+    assert answers == [200] * 5
+    # The oldest made room, not the newest.
+    assert not is_cut(held[-1])
+    for one in held:
+        one.close()
+
+
 def _answers(page: Page) -> bool:
     try:
         return ask(page, "/live.jpg").status == 200
@@ -133,7 +152,8 @@ def _answers(page: Page) -> bool:
 def test_a_visitor_who_takes_too_long_is_cut(
     serve: Serve, line: Line, monkeypatch: pytest.MonkeyPatch, text: bytes
 ) -> None:
-    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.3)
+    for name in ("ASK_SECONDS", "REQUEST_SECONDS"):
+        monkeypatch.setattr(server_module, name, 0.3)
     page = serve()
     page.send(line.see(Verdict.PASS))
     held = hold(port_of(page), text)

@@ -256,3 +256,20 @@ def test_parts_of_frames_with_other_channels_can_be_shown(serve: Serve, line: Li
     line.image = np.full((80, 80, 5), 120, np.uint8)
     page.send(line.see(Verdict.REJECT, part=Part(1, Verdict.REJECT, 1, 1, 0, 0.9)))
     assert picture_of(ask(page, "/live.jpg").body)[240, 240] == pytest.approx((120, 120, 120), abs=3)
+
+
+def test_a_picture_says_what_was_decided_about_it(serve: Callable[..., Page], line: Line) -> None:
+    page = serve()
+    page.send(line.see(Verdict.REJECT, 0.75))
+    answer = ask(page, "/live.jpg")
+    moment = json.loads(answer.headers["x-edgecnn-moment"])
+
+    assert answer.headers["etag"] == '"1"'
+    assert (moment["turn"], moment["state"], moment["label"], moment["score"]) == (1, "REJECT", "scratch", 0.75)
+
+
+def test_a_token_leads_to_the_view_that_was_asked_for(serve: Callable[..., Page]) -> None:
+    page = serve(token="correct horse battery")
+
+    assert ask(page, "/?token=correct+horse+battery&kiosk").headers["location"] == "/?kiosk"
+    assert ask(page, "/?token=correct+horse+battery").headers["location"] == "/"

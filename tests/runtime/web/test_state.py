@@ -8,7 +8,7 @@ import pytest
 
 from edgecnn.runtime.loop.statistics import BOUNDS, Histogram
 from edgecnn.runtime.web.history import Sample
-from edgecnn.runtime.web.state import Cached, quantile, state
+from edgecnn.runtime.web.state import Cached, moment, quantile, state
 from edgecnn.vision.results import Decision, Result, Verdict
 from tests.runtime.web.conftest import Line
 
@@ -31,10 +31,12 @@ def test_the_newest_turn_and_the_figures_are_told(line: Line) -> None:
     assert content["state"] == "REJECT"
     assert content["now"] == {
         "turn": 1,
+        "state": "REJECT",
         "verdict": "REJECT",
         "label": "scratch",
         "score": 0.75,
         "threshold": 0.5,
+        "score_text": "0.75",
         "name": "frame-1",
         "age": 0.008,
         "findings": [],
@@ -88,3 +90,19 @@ def test_cached_bytes_are_made_once_for_many() -> None:
 
     cached = Cached(make)
     assert [cached.get() for _ in range(100)] == [b"1"] * 100
+
+
+@pytest.mark.parametrize(("score", "text"), [(0.625, "0.62"), (0.875, "0.88"), (0.125, "0.12")])
+def test_a_score_is_rounded_as_it_is_in_the_picture(line: Line, score: float, text: str) -> None:
+    seen = line.see(Verdict.REJECT, score)
+
+    assert moment(seen, 0.5)["score_text"] == text
+    assert seen.result is not None
+    assert seen.result.decision.caption == f"scratch {text}"
+
+
+def test_the_score_of_a_sound_part_is_not_that_of_its_label(line: Line) -> None:
+    sound = Decision("good", 0.03, {"good": 0.97, "scratch": 0.03}, Verdict.PASS)
+
+    assert moment(replace(line.see(Verdict.PASS), result=Result(sound, ())), 0.5)["score_text"] == "score 0.03"
+    assert moment(line.see(Verdict.INVALID), None)["score_text"] == ""
