@@ -163,8 +163,8 @@ class _Page:
         mistakes = mistake_pictures(observer.mistakes, pictures, observer.manifest)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / document.FILE_NAME).write_text(document.dumps(report), encoding="utf-8")
-            (self.folder / html.FILE_NAME).write_text(html.render(report, shown, mistakes), encoding="utf-8")
+            (self.folder / document.FILE_NAME).write_text(document.dumps(report), "utf-8", "backslashreplace")
+            (self.folder / html.FILE_NAME).write_text(html.render(report, shown, mistakes), "utf-8", "backslashreplace")
         except OSError as error:
             raise OptionError(f"--output {self.folder}: cannot be written: {error.strerror or error}.") from error
 
