@@ -69,6 +69,7 @@ def command(
         told = without_label(pictures, words)
         notes += [] if told is None else [told]
         found, observer = _evaluate(opened, engine, threads, pictures, _recorded(report), reference, notes)
+        opened.check_unchanged()
     if page is not None:
         page.write(report, found, pictures, observer)
     _print(bundle, found, page, as_json)
