@@ -21,10 +21,16 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+import edgecnn.composer.stages
+import edgecnn.runtime.engines.onnxruntime
 from edgecnn.cli import app
 from edgecnn.errors import EdgecnnError
 from edgecnn.runtime.bundle import Bundle
 from tests.composer import onnx_files
+
+# Loaded here, so that a copy of this process exports at once.
+assert edgecnn.composer.stages
+assert edgecnn.runtime.engines.onnxruntime
 
 
 def export(folder: Path, seed: int) -> int:
