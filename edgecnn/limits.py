@@ -55,7 +55,7 @@ PICTURE = Limit("a picture", 1 << 26, "pixels")
 """8192 x 8192: above the largest sensors of machine vision, 192 MiB in colour."""
 PICTURE_FILE = Limit("a picture file", 1 << 28)
 FRAME = Limit("a frame", 1 << 28)
-STREAM = Limit("an .npz of frames", 1 << 40)
+STREAM = Limit("a stream of frames", 1 << 40)
 """One frame of it is in memory at a time."""
 JPEG = Limit("a JPEG in a stream", 32 << 20)
 

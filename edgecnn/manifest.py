@@ -346,7 +346,8 @@ def _text(document: Mapping[str, Any]) -> str:
 
 
 def _seal(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_text(document).encode()).hexdigest()
+    with boundary(BundleError, "manifest: a value cannot be written as text"):
+        return hashlib.sha256(_text(document).encode()).hexdigest()
 
 
 def _read_manifest(fields: Fields) -> Manifest:

@@ -69,6 +69,7 @@ def command(
         told = without_label(pictures, words)
         notes += [] if told is None else [told]
         found, observer = _evaluate(opened, engine, threads, pictures, _recorded(report), reference, notes)
+        opened.check_unchanged()
     if page is not None:
         page.write(report, found, pictures, observer)
     _print(bundle, found, page, as_json)
@@ -163,8 +164,8 @@ class _Page:
         mistakes = mistake_pictures(observer.mistakes, pictures, observer.manifest)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / document.FILE_NAME).write_text(document.dumps(report), encoding="utf-8")
-            (self.folder / html.FILE_NAME).write_text(html.render(report, shown, mistakes), encoding="utf-8")
+            (self.folder / document.FILE_NAME).write_text(document.dumps(report), "utf-8", "backslashreplace")
+            (self.folder / html.FILE_NAME).write_text(html.render(report, shown, mistakes), "utf-8", "backslashreplace")
         except OSError as error:
             raise OptionError(f"--output {self.folder}: cannot be written: {error.strerror or error}.") from error
 

@@ -46,6 +46,7 @@ def command(
 
     with Bundle.open(bundle) as opened:
         found = _verify(opened, engine, threads, per_op)
+        opened.check_unchanged()
     if as_json:
         console.emit_json(found.as_json())
     else:

@@ -223,8 +223,9 @@ def texts(
         thumbnails(report["decisions"], {item.name: item.path for item in pictures}) if "decisions" in report else {}
     )
     mistakes = [] if evaluation is None else mistake_pictures(evaluation.mistakes, pictures, manifest)
+    # A file's name need not be text; in JSON, this is how such a byte is written.
     return {
-        document.FILE_NAME: document.dumps(report).encode(),
-        html.FILE_NAME: html.render(report, shown, mistakes).encode(),
+        document.FILE_NAME: document.dumps(report).encode(errors="backslashreplace"),
+        html.FILE_NAME: html.render(report, shown, mistakes).encode(errors="backslashreplace"),
         "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
     }

@@ -92,6 +92,7 @@ class Bundle(Closing):
         self.manifest = manifest
         self.folder = folder
         self._unpacked = unpacked
+        self._seen = _identity(folder)
 
     @classmethod
     def open(cls, path: str | Path, largest: int = limits.BUNDLE.most) -> Bundle:
@@ -148,6 +149,15 @@ class Bundle(Closing):
             BundleError: If they do not fit the manifest.
         """
         return read_golden(self.path_of(self.manifest.golden), self.manifest)
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on with a folder that is another by now: files read since then may be of either.
+
+        Raises:
+            BundleError: If the bundle was replaced after it was opened.
+        """
+        if _identity(self.folder) != self._seen:
+            raise BundleError(f"{self.folder}: it was replaced by another bundle meanwhile. Repeat the command.")
 
     def close(self) -> None:
         """Remove what was unpacked. A second call does nothing."""

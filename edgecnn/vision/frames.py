@@ -196,5 +196,6 @@ def _header(stream: IO[bytes], path: Path) -> tuple[int, tuple[int, ...]]:
     if dtype != np.uint8 or len(shape) not in (3, 4) or fortran or min(shape) < 1:
         order = " in Fortran order" if fortran else ""
         raise DataError(f"{path}: expected uint8 frames (N, H, W, C) or (N, H, W), got {dtype} {shape}{order}.")
+    limits.STREAM.check(math.prod(shape), path, DataError)
     limits.FRAME.check(math.prod(shape[1:]), f"{path}: frames of shape {shape[1:]}", DataError)
     return shape[0], shape[1:]

@@ -46,7 +46,20 @@ def _jpeg(data: bytes) -> Size:
 
 
 def _png(data: bytes) -> Size:
-    width, height = struct.unpack_from(">II", data, 16)
+    """Read the header chunk (PNG specification, 5.3), and walk on: a decoder allocates what a chunk says it has.
+
+    Raises:
+        ValueError: If the header is another, or a chunk ends behind the file.
+    """
+    length, kind, width, height = struct.unpack_from(">I4sII", data, 8)
+    if (length, kind) != (13, b"IHDR"):
+        raise ValueError("the PNG has no header chunk")
+    at = 8
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += length + 12
+        if at > len(data):
+            raise ValueError("the PNG is cut off")
     return width, height
 
 

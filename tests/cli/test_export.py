@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -516,3 +517,32 @@ def test_names_in_the_files_metadata_become_labels(export: Export, tmp_path: Pat
     assert export(onnx_files.write(tmp_path / "net.onnx", metadata={"names": names}))[0] == 0
     with Bundle.open(tmp_path / "out" / "bundle") as bundle:
         assert bundle.manifest.labels == ("left turn", "it's", "c", "last")
+
+
+def test_names_that_are_no_text_do_not_end_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Linux takes any bytes as a file's name, also those that a terminal obeys."""
+    pictures, rng = tmp_path / "pictures", np.random.default_rng(0)
+    pictures.mkdir()
+    for index in range(12):
+        content = cv2.imencode(".png", rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))[1].tobytes()
+        Path(os.fsdecode(os.fsencode(pictures) + b"/a\xff%d.png" % index)).write_bytes(content)
+    Path(os.fsdecode(os.fsencode(pictures) + b"/bad\xfe\x1b[2J.png")).write_bytes(b"no picture")
+    model = onnx_files.write(tmp_path / "net.onnx")
+    line = [
+        "export",
+        str(model),
+        "-t",
+        "rpi",
+        "--recipe",
+        "fast",
+        "--calibrate",
+        str(pictures),
+        "--eval",
+        str(pictures),
+    ]
+    assert app.main([*line, "-o", str(tmp_path / "bundle")]) == 0
+    assert app.main(["inspect", str(tmp_path / "bundle")]) == 0
+    shown = "".join(capfd.readouterr())
+    assert "bad" in shown
+    assert "\x1b[2J" not in shown
+    assert "bad\\udcfe" in (tmp_path / "bundle" / "report.json").read_text()

@@ -461,3 +461,16 @@ def test_a_model_is_of_one_bundle(
     with model_module.load(path) as loaded:
         assert "new.txt" in loaded.manifest.files
     assert len(loads) == 2
+
+
+def test_work_on_a_bundle_that_was_replaced_meanwhile_is_refused(
+    make_bundle: MakeBundle, manifest: Manifest, files: dict[str, Content]
+) -> None:
+    path = make_bundle()
+    with Bundle.open(path) as opened:
+        opened.check_unchanged()
+        write_bundle(path, manifest, files | {"new.txt": b"new"}, overwrite=True)
+        with pytest.raises(BundleError, match="was replaced by another bundle meanwhile"):
+            opened.check_unchanged()
+    with Bundle.open(make_bundle("tiny.zip")) as opened:
+        opened.check_unchanged()

@@ -190,3 +190,10 @@ def npy_bytes(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
+
+
+def test_more_frames_than_can_be_counted_are_refused(tmp_path: Path) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**30}, 4, 4, 3), }}".encode()
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DataError, match="are more than the 1099511627776 that a stream of frames may have"):
+        len(Frames(tmp_path / "a.npy"))

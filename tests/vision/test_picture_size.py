@@ -11,7 +11,7 @@ import pytest
 
 from edgecnn.errors import DataError
 from edgecnn.vision.picture_size import NONE, size_of
-from edgecnn.vision.read import decode_image
+from edgecnn.vision.read import decode_image, read_image
 from tests.fuzz.processes import peak_memory_of
 
 
@@ -70,6 +70,16 @@ def test_the_largest_picture_fits_into_memory(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(png(8192, 8192))
     code = "from pathlib import Path; from edgecnn.vision.read import read_image; read_image(Path(sys.argv[1]))"
     assert peak_memory_of(code, str(tmp_path / "large.png")) < 500 << 20
+
+
+def test_a_chunk_of_a_png_that_ends_behind_the_file_is_not_allocated(tmp_path: Path) -> None:
+    data = bytearray(png(17, 12))
+    data[data.index(b"IDAT") - 4 : data.index(b"IDAT")] = b"\x7f\xff\xff\xff"
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.png: cannot be decoded: the PNG is cut off"):
+        read_image(tmp_path / "a.png")
+    code = "from pathlib import Path; from edgecnn.vision.read import read_image; read_image(Path(sys.argv[1]))"
+    assert peak_memory_of(code, str(tmp_path / "a.png")) < 300 << 20
 
 
 def test_formats_that_nobody_asked_for_are_not_decoded() -> None:

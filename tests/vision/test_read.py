@@ -56,7 +56,7 @@ def test_a_frame_of_many_channels_comes_from_npy(tmp_path: Path) -> None:
         ("empty.jpg", b"", "the file is empty"),
         ("text.jpg", b"hello, this is no picture", "expected a picture"),
         ("cut.jpg", encoded(".jpg", noise(200, 200, 3))[:9000], "the JPEG is cut off"),
-        ("cut.png", encoded(".png", noise(200, 200, 3))[:9000], "is none or is damaged"),
+        ("cut.png", encoded(".png", noise(200, 200, 3))[:9000], "the PNG is cut off"),
         ("deep.png", encoded(".png", noise(4, 4).astype(np.uint16)), "8 bits per channel, got uint16"),
         ("float.tiff", encoded(".tiff", noise(4, 4).astype(np.float32)), "got float32"),
         ("a.npy", b"\x93NUMPY\x01\x00", "not a readable .npy array"),
