@@ -110,7 +110,7 @@ def summarise(found: Snapshot) -> None:
         console.table("why INVALID", ("", ">frames"), [(name, str(count)) for name, count in why])
     if found.sinks:
         columns = ("sink", ">delivered", ">lost", "last error")
-        rows_of = [(sink.address, str(sink.delivered), str(sink.lost), sink.error) for sink in found.sinks]
+        rows_of = [(sink.address, str(sink.delivered), str(sink.lost), sink.last_error) for sink in found.sinks]
         console.table("sinks", columns, rows_of)
     console.note(
         f"{found.turns} turns in {found.uptime:.1f} s, {found.dropped} frames dropped for newer ones, source opened "

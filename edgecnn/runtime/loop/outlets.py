@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from edgecnn.errors import SinkError
-from edgecnn.runtime.address import safe_text
+from edgecnn.runtime.address import redacted, safe_text
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.statistics import Durations, SinkFigures
-from edgecnn.runtime.sinks import Sink
+from edgecnn.runtime.sinks import ConfirmingSink, Sink
 
 WAITING_EVENTS, WAITING_FRAMES = 1000, 32
 """Observations that may wait for a sink. 32 frames of 720p are 88 MB."""
@@ -33,9 +33,15 @@ class Outlet:
     def __init__(self, address: str, sink: Sink) -> None:
         self.address, self._sink = address, sink
         self._queue: queue.Queue[Observation] = queue.Queue(WAITING_FRAMES if sink.images else WAITING_EVENTS)
-        self._delivered = self._lost = 0
-        self._error = ""
+        # Counted by the sink's thread, the loop's, and whoever confirms.
+        self._counting = threading.Lock()
+        self._offered = self._delivered = self._lost = 0
+        self._errors = {"send": "", "idle": ""}
+        self._last_error = ""
         self._latency = Durations()
+        self._confirming = sink if isinstance(sink, ConfirmingSink) else None
+        if self._confirming:
+            self._confirming.confirm = self._arrived
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"edgecnn-{address}", daemon=True)
         self._thread.start()
@@ -46,6 +52,8 @@ class Outlet:
             return
         if not self._sink.images:
             observation = dataclasses.replace(observation, image=None, tensor=None, memory=None)
+        with self._counting:
+            self._offered += 1
         while True:
             try:
                 return self._queue.put_nowait(observation)
@@ -54,9 +62,12 @@ class Outlet:
 
     def figures(self) -> SinkFigures:
         """Return what became of what it was given; may be called from any thread."""
-        return SinkFigures(
-            self.address, self._delivered, self._lost, self._queue.qsize(), self._error, self._latency.histogram()
-        )
+        error = self._error()
+        with self._counting:
+            waiting = self._offered - self._delivered - self._lost
+            return SinkFigures(
+                self.address, self._delivered, self._lost, waiting, error, self._latency.histogram(), self._last_error
+            )
 
     def stop(self) -> None:
         """Ask the sink to deliver what waits and to end."""
@@ -66,13 +77,14 @@ class Outlet:
         """Wait for the sink's end; one that hangs is left behind, and what it did not take is lost."""
         self._thread.join(max(0.0, seconds))
         if self._thread.is_alive():
-            self._lost += self._queue.qsize()
+            self._lose(self._queue.qsize())
 
     def _make_room(self) -> None:
         with suppress(queue.Empty):
             self._queue.get_nowait()
-            self._lost += 1
-            self._error = self._error or "its queue is full: it is too slow, or hangs"
+            self._lose(1)
+            if not self._error():
+                self._fail("send", "its queue is full: it is too slow, or hangs")
 
     def _work(self) -> None:
         last_idle = time.monotonic()
@@ -80,26 +92,54 @@ class Outlet:
             with suppress(queue.Empty):
                 self._deliver(self._queue.get(timeout=IDLE_SECONDS))
             if time.monotonic() - last_idle >= IDLE_SECONDS:
-                self._guarded(self._sink.idle)
+                self._idle()
                 last_idle = time.monotonic()
-        self._guarded(self._sink.close)
+        self._guarded("send", self._sink.close)
 
     def _deliver(self, observation: Observation) -> None:
-        if self._guarded(lambda: self._sink.send(observation)):
-            self._delivered += 1
-            self._error = ""
-            self._latency.add(time.monotonic() - observation.captured)
-        else:
-            self._lost += 1
+        if not self._guarded("send", lambda: self._sink.send(observation)):
+            self._lose(1)
+        elif not self._confirming:
+            self._arrived(time.monotonic() - observation.captured)
 
-    def _guarded(self, step: Callable[[], None]) -> bool:
+    def _idle(self) -> None:
+        if self._guarded("idle", self._sink.idle):
+            self._errors["idle"] = ""
+        self._error()
+
+    def _arrived(self, seconds: float) -> None:
+        """Count one that has arrived so long after its frame was read; called from any thread."""
+        self._latency.add(seconds)
+        # What idling found wrong is over too.
+        self._errors.update(send="", idle="")
+        with self._counting:
+            self._delivered += 1
+
+    def _lose(self, count: int) -> None:
+        with self._counting:
+            self._lost += count
+
+    def _error(self) -> str:
+        """Return what is wrong now, and remember it."""
+        trouble = self._confirming.trouble if self._confirming else ""
+        error = self._errors["send"] or redacted(trouble) or self._errors["idle"]
+        self._last_error = error or self._last_error
+        return error
+
+    def _fail(self, step: str, error: str) -> None:
+        self._errors[step] = self._last_error = error
+
+    def _guarded(self, step: str, work: Callable[[], None]) -> bool:
         """Run a step of the sink; what it raises is kept as text, for a sink's fault must not end its thread."""
         try:
-            step()
+            work()
         except Exception as error:  # any library may raise anything
-            self._error = safe_text(error)
-            late = error.lost if isinstance(error, SinkError) else 0
-            self._delivered, self._lost = self._delivered - late, self._lost + late
+            self._fail(step, safe_text(error))
+            with self._counting:
+                later = error.lost if isinstance(error, SinkError) else 0
+                self._lost += later
+                # What does not confirm was counted as delivered when it was taken.
+                self._delivered -= 0 if self._confirming else later
             return False
         return True
 

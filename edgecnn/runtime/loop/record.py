@@ -160,6 +160,7 @@ def _sink(figures: SinkFigures) -> Record:
         "lost": figures.lost,
         "waiting": figures.waiting,
         "error": figures.error,
+        "last_error": figures.last_error,
         "latency_ms": _mean_ms(figures.latency),
     }
 

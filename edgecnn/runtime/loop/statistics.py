@@ -55,11 +55,12 @@ class SinkFigures:
 
     Attributes:
         address: The sink's address without secrets.
-        delivered: Given to the sink, and it raised nothing.
-        lost: Thrown away because its queue was full, or given to it and it raised.
-        waiting: In its queue now.
-        error: Its last error, empty if it delivered since.
-        latency: From reading the frame until the sink had done its work.
+        delivered: Arrived: written, answered or confirmed, whatever the sink can know.
+        lost: Thrown away because its queue was full, or given to it and it did not arrive.
+        waiting: Neither yet: in its queue, under way, or taken and not confirmed.
+        error: What is wrong now, empty once it delivers again.
+        latency: From reading the frame until it had arrived.
+        last_error: What was wrong the last time; kept when it delivers again.
     """
 
     address: str
@@ -68,6 +69,7 @@ class SinkFigures:
     waiting: int = 0
     error: str = ""
     latency: Histogram = field(default_factory=Histogram)
+    last_error: str = ""
 
 
 @dataclass(frozen=True)

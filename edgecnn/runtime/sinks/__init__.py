@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from edgecnn import plugins
 from edgecnn.errors import SinkError, unknown_name
@@ -67,7 +67,8 @@ class Sink(Protocol):
         """Deliver one observation.
 
         Raises:
-            SinkError: If it could not be delivered; it is counted as lost, and the next one is tried.
+            SinkError: If it could not be delivered; it is counted as lost, and the next one is tried. ``lost`` is how
+                many of those taken before are lost as well.
         """
         ...
 
@@ -88,6 +89,30 @@ class Sink(Protocol):
             SinkError: If something was lost after all; everything was given back nevertheless.
         """
         ...
+
+
+@runtime_checkable
+class ConfirmingSink(Sink, Protocol):
+    """A sink whose `send` only begins: it says later, from any thread, what has arrived.
+
+    What it has taken counts as waiting until then. A sink without these two attributes has delivered when `send`
+    returns.
+
+    Attributes:
+        confirm: Set by the loop before anything is sent; the sink calls it for each observation that has arrived for
+            good (confirmed by the broker, written to the disk), with the seconds since its frame was read.
+    """
+
+    confirm: Callable[[float], None]
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing arrives at present, empty while all is well. It is shown until the sink takes it back."""
+        ...
+
+
+def unheard(seconds: float) -> None:
+    """Stand in for `ConfirmingSink.confirm` where no loop listens."""
 
 
 class SinkModule(Protocol):

@@ -30,7 +30,7 @@ class Backlog:
         self._waiting: deque[tuple[Write, int]] = deque()
         self._busy = self._closing = False
         self._held = 0
-        self._lost, self._error = 0, ""
+        self._lost, self._error, self._trouble = 0, "", ""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -39,6 +39,12 @@ class Backlog:
         """Bytes that events hold which wait or are being written."""
         with self._changed:
             return self._held
+
+    @property
+    def trouble(self) -> str:
+        """Why the last event is lost; empty if it was written."""
+        with self._changed:
+            return self._trouble
 
     def add(self, write: Write, size: int) -> bool:
         """Hand over what writes an event, and return whether there was room for it; never waits.
@@ -89,7 +95,7 @@ class Backlog:
         return len(self._waiting) + self._busy
 
     def _lose(self, count: int, error: str) -> None:
-        self._lost, self._error = self._lost + count, error
+        self._lost, self._error, self._trouble = self._lost + count, error, error
 
     def _work(self) -> None:
         while self._write_next():
@@ -104,6 +110,8 @@ class Backlog:
         write, size = found
         try:
             write()
+            with self._changed:
+                self._trouble = ""
         except Exception as error:  # a codec may raise anything, and the thread must not die of it
             with self._changed:
                 self._lose(1, safe_text(error))

@@ -6,6 +6,7 @@ larger than the budget, the oldest go. An event is a rejected or INVALID part, o
 while that lasts there is another one every ``repeat`` seconds. What happens while an event is being gathered belongs to
 it. Beyond ``max_per_minute`` events are not kept; the next one that is says how many (``suppressed``).
 
+A turn counts as delivered when it was looked at, one that begins an event when the event is written.
 Events are written by a thread of their own, because compressing a clip takes longer than frames may wait. All pictures
 in memory take up to ``memory_mb``, those of one event at most half of it; while others are not written yet, there is
 less for the next. What is too much for the disk is lost and counted.
@@ -24,7 +25,7 @@ from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.event import Event, Moment, Origin, moment_of
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.record import alarm
-from edgecnn.runtime.sinks import Sink, SinkContext
+from edgecnn.runtime.sinks import Sink, SinkContext, unheard
 from edgecnn.runtime.sinks._backlog import Backlog
 from edgecnn.runtime.sinks._shelf import Shelf
 from edgecnn.vision.results import Verdict
@@ -94,6 +95,12 @@ class Recorder:
         self._open: tuple[Verdict, Observation] | None = None
         self._times: deque[float] = deque(maxlen=limits.per_minute)
         self._suppressed = 0
+        self.confirm = unheard
+
+    @property
+    def trouble(self) -> str:
+        """Why the last event is lost; empty if it was written."""
+        return self._backlog.trouble
 
     def send(self, observation: Observation) -> None:
         """Keep a moment; begin an event, or hand over the one that is complete with it."""
@@ -101,6 +108,8 @@ class Recorder:
         if self._open is None:
             self._remember(observation)
             self._begin(observation)
+        if self._open is None or self._open[1] is not observation:
+            self.confirm(time.monotonic() - observation.captured)
         if full or self._is_over(observation.captured):
             self._hand_over()
 
@@ -190,9 +199,12 @@ class Recorder:
         verdict, trigger = self._open
         event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
         self._open, self._worst = None, None
-        write = partial(self._shelf.put, event.name, lambda folder: event.write(folder, self._origin))
-        if self._backlog.add(write, self._held):
+        if self._backlog.add(partial(self._write, event), self._held):
             self._suppressed = 0
+
+    def _write(self, event: Event) -> None:
+        self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))
+        self.confirm(time.monotonic() - event.trigger.captured)
 
     def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
         """Return the frame to show."""

@@ -278,7 +278,7 @@ function health(counted) {
 function sink(one) {
   const lost = one.lost ? ` · lost ${compact(one.lost)}` : "";
   const waiting = one.waiting ? ` · waiting ${one.waiting}` : "";
-  const error = one.error ? ` · ${one.error}` : "";
+  const error = one.error ? ` · ${one.error}` : one.last_error ? ` · before: ${one.last_error}` : "";
   const level = one.error ? "bad" : one.lost ? "warn" : "good";
   return [level, one.address, `delivered ${compact(one.delivered)}${lost}${waiting} · 99 % within ${seconds(one.p99)}${error}`];
 }

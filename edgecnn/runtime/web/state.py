@@ -129,6 +129,7 @@ def _sink(sink: SinkFigures) -> Json:
         "lost": sink.lost,
         "waiting": sink.waiting,
         "error": sink.error,
+        "last_error": sink.last_error,
         "p99": quantile(sink.latency, 0.99),
     }
 
