@@ -102,7 +102,7 @@ def command(
 
     Every verdict is PASS, REJECT or INVALID. Black, white, stale and missing pictures are INVALID at once; of a
     camera's stream, blurred, shifted or strange ones after 0.3 s and frozen ones after 0.5 s. A lost camera is tried
-    again for ever. SIGTERM and Ctrl-C end it cleanly; systemd's watchdog is served.
+    again for ever. SIGTERM, SIGHUP and Ctrl-C end it cleanly; systemd's watchdog is served.
     """
     from edgecnn.runtime.loop.parts import PartSettings
     from edgecnn.runtime.model import load

@@ -86,7 +86,8 @@ def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | N
     from edgecnn.runtime.loop.systemd import notify
 
     deadline = float("inf") if seconds is None else time.monotonic() + seconds
-    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show:
+    # Signals are waited for until the loop is closed: its end is what tells the outputs to be safe.
+    with _signals(loop.stop) as interrupted, loop, _shown(loop, quiet) as show:
         for remark in loop.remarks:
             console.note(f"note: {remark}")
         notify("READY=1", f"STATUS=watching {loop.source}")
@@ -151,9 +152,9 @@ def _mean(durations: Histogram) -> str:
 
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Let SIGTERM and the first Ctrl-C end the loop after its turn; a second Ctrl-C interrupts at once.
+    """Let SIGTERM, SIGHUP and the first Ctrl-C end the loop after its turn; a second Ctrl-C interrupts at once.
 
-    Gives a list that holds a number after Ctrl-C.
+    Where SIGHUP is ignored, as behind nohup, it stays so. Gives a list that holds a number after Ctrl-C.
     """
     interrupted: list[int] = []
 
@@ -164,7 +165,10 @@ def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
             if len(interrupted) > 1:
                 raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield interrupted
     finally:

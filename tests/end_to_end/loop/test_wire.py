@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +21,10 @@ from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.model import Model
 from edgecnn.runtime.sources.conveyor import ConveyorSource
-from tests.end_to_end.loop.watch import MIXED, UNHURRIED, Watch, write_tiny
+from tests.end_to_end.loop.watch import MIXED, TRUSTING, UNHURRIED, Watch, write_tiny
 from tests.runtime.sinks.brokers import Broker, Listener
 from tests.runtime.sinks.test_modbus import controller
-from tests.waiting import joined
+from tests.waiting import PATIENCE, joined, until
 
 pytest.importorskip("paho.mqtt", reason="needs edgecnn[mqtt]")
 
@@ -74,6 +77,66 @@ def changed(states: list[str]) -> list[str]:
 
 def lost(figures: Snapshot) -> int:
     return sum(sink.lost for sink in figures.sinks)
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("trusting"), TRUSTING)
+
+
+@contextmanager
+def running(bundle: Path, *sinks: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """A process that says PASS for ever."""
+    line = ["run", str(bundle), "--source", "conveyor:?fps=20&size=64x64", "--threads", "1", "--json"]
+    line += [
+        "--silence",
+        str(PATIENCE),
+        "--stale",
+        str(PATIENCE),
+        *(word for sink in sinks for word in ("--sink", sink)),
+    ]
+    command = [*prefix, sys.executable, "-m", "edgecnn.cli.app", *line]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_no_end_leaves_a_pass_behind(trusting: Path, broker: Broker, number: signal.Signals) -> None:
+    pytest.importorskip("pymodbus", reason="needs edgecnn[modbus]")
+    with listening(broker) as listener, controller() as unit:
+        sinks = (
+            f"mqtt://127.0.0.1:{broker.port}/{TOPIC}",
+            f"modbus://127.0.0.1:{unit.port}/coil/0?unit=7&stall=0&late_ms=60000",
+        )
+        with running(trusting, *sinks) as process:
+            until(lambda: unit.coil(1)[-1:] == [0], "a state that can be trusted")
+            until(lambda: listener.payloads(f"{TOPIC}/state")[-1:] == ["PASS"])
+            until(lambda: listener.payloads(f"{TOPIC}/availability") == ["online"])
+            process.send_signal(number)
+            until(lambda: listener.payloads(f"{TOPIC}/state")[-1:] == ["UNKNOWN"])
+            until(lambda: listener.payloads(f"{TOPIC}/availability")[-1:] == ["offline"])
+            # Coils keep what a killed process left: for that there is the heartbeat.
+            if number != signal.SIGKILL:
+                assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else 0)
+                assert unit.coil(1)[-1] == 1
+        with listening(broker) as late:
+            until(lambda: late.payloads(f"{TOPIC}/state") == ["UNKNOWN"], "the retained state")
+            assert late.payloads(f"{TOPIC}/verdict") == []
+
+
+def test_a_hangup_behind_nohup_ends_nothing(trusting: Path, broker: Broker) -> None:
+    with listening(broker) as listener:
+        sink = f"mqtt://127.0.0.1:{broker.port}/{TOPIC}?every=turn"
+        with running(trusting, sink, prefix=("nohup",)) as process:
+            until(lambda: verdicts(listener), "the first verdict")
+            process.send_signal(signal.SIGHUP)
+            count = len(verdicts(listener))
+            until(lambda: len(verdicts(listener)) > count + 20, "more verdicts")
+            assert process.poll() is None
 
 
 def test_every_part_s_verdict_comes_over_the_wire(model: Model, broker: Broker) -> None:
