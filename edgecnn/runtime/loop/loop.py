@@ -89,7 +89,11 @@ class Loop(Closing):
         self._judge = Judge(model, settings.rules)
         self.remarks = self._judge.remarks
         self._tally, self._outlets = Tally(), Outlets()
-        self.context = SinkContext(model.manifest, model.engine_name, name, self.snapshot, settings.rules)
+        # A file is read no faster than its sinks take it.
+        self._waits = not live and not newest_only
+        self.context = SinkContext(
+            model.manifest, model.engine_name, name, self.snapshot, settings.rules, waits=self._waits
+        )
         self._number = 0
         self._stopping, self._closing = threading.Event(), threading.Lock()
         self._closed = False
@@ -152,6 +156,8 @@ class Loop(Closing):
                 if observation is not None:
                     return self._told(observation)
                 if ended:
+                    if self._waits:
+                        self._outlets.finish(self._patience)
                     break
         except BaseException:
             self.close()
@@ -277,9 +283,14 @@ class Loop(Closing):
     def _told(self, observation: Observation) -> Observation:
         """Count an observation and give it to the sinks."""
         self._tally.count(observation)
-        self._outlets.offer(observation)
+        self._outlets.offer(observation, self._patience if self._waits else None)
         self._watchdog.beat()
         return observation
+
+    def _patience(self) -> bool:
+        """Tell sinks that are waited for whether to go on; that is no sign of being stuck."""
+        self._watchdog.beat()
+        return not self._stopping.is_set()
 
     def _stuck(self, seconds: float) -> None:
         """Say INVALID for the loop, which cannot speak for itself; from the watchdog's thread."""

@@ -1,4 +1,7 @@
-"""Sinks behind threads and bounded queues: whatever a sink does, the loop goes on, and what was lost is counted."""
+"""Sinks behind threads and bounded queues: whatever a sink does, the loop goes on, and what was lost is counted.
+
+A camera never waits for a sink. A file does, as long as the sink goes on taking something.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,14 @@ from edgecnn.runtime.sinks import ConfirmingSink, Sink
 WAITING_EVENTS, WAITING_FRAMES = 1000, 32
 """Observations that may wait for a sink. 32 frames of 720p are 88 MB."""
 IDLE_SECONDS = 0.25
+HANG_SECONDS = 30.0
+"""A sink that takes nothing for so long hangs: a source that waits for the others waits for it no longer."""
 CLOSE_SECONDS = 8.0
 """Longest that the end of the loop waits for sinks: they deliver what waits, and promise to close in two to six."""
+
+
+Patience = Callable[[], bool]
+"""Tells, about four times a second, whether to go on waiting for sinks."""
 
 
 class Outlet:
@@ -42,23 +51,26 @@ class Outlet:
         self._confirming = sink if isinstance(sink, ConfirmingSink) else None
         if self._confirming:
             self._confirming.confirm = self._arrived
+        self._hangs = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"edgecnn-{address}", daemon=True)
         self._thread.start()
 
-    def offer(self, observation: Observation) -> None:
-        """Give an observation to the sink if it wants it; never waits. In a full queue the oldest one makes room."""
+    def offer(self, observation: Observation, patience: Patience | None = None) -> None:
+        """Give an observation to the sink if it wants it. In a full queue the oldest one makes room.
+
+        Args:
+            observation: What was seen.
+            patience: With it, this waits first until there is room, unless the sink hangs. Without, it never waits.
+        """
         if not self._sink.every_turn and not observation.is_event:
             return
         if not self._sink.images:
             observation = dataclasses.replace(observation, image=None, tensor=None, memory=None)
         with self._counting:
             self._offered += 1
-        while True:
-            try:
-                return self._queue.put_nowait(observation)
-            except queue.Full:
-                self._make_room()
+        while not self._put(observation, patience):
+            self._make_room()
 
     def figures(self) -> SinkFigures:
         """Return what became of what it was given; may be called from any thread."""
@@ -79,6 +91,30 @@ class Outlet:
         if self._thread.is_alive():
             self._lose(self._queue.qsize())
 
+    def join_patiently(self, patience: Patience) -> None:
+        """Wait for the sink's end, for as long as something arrives or is lost."""
+        seen, deadline = -1, 0.0
+        while self._thread.is_alive() and patience():
+            done = self._delivered + self._lost
+            if done != seen:
+                seen, deadline = done, time.monotonic() + HANG_SECONDS
+            if time.monotonic() > deadline:
+                return
+            self._thread.join(IDLE_SECONDS)
+
+    def _put(self, observation: Observation, patience: Patience | None) -> bool:
+        """Put an observation into the queue; return whether there was room."""
+        with suppress(queue.Full):
+            self._queue.put_nowait(observation)
+            return True
+        deadline = time.monotonic() + HANG_SECONDS
+        while patience is not None and not self._hangs and patience():
+            with suppress(queue.Full):
+                self._queue.put(observation, timeout=IDLE_SECONDS)
+                return True
+            self._hangs = time.monotonic() > deadline
+        return False
+
     def _make_room(self) -> None:
         with suppress(queue.Empty):
             self._queue.get_nowait()
@@ -97,6 +133,7 @@ class Outlet:
         self._guarded("send", self._sink.close)
 
     def _deliver(self, observation: Observation) -> None:
+        self._hangs = False
         if not self._guarded("send", lambda: self._sink.send(observation)):
             self._lose(1)
         elif not self._confirming:
@@ -160,14 +197,21 @@ class Outlets:
         self._outlets.append(Outlet(address, sink))
         self.want_images = self.want_images or sink.images
 
-    def offer(self, observation: Observation) -> None:
-        """Give an observation to every sink that wants it; never waits."""
+    def offer(self, observation: Observation, patience: Patience | None = None) -> None:
+        """Give an observation to every sink that wants it; with ``patience`` it waits for room, see `Outlet.offer`."""
         for outlet in self._outlets:
-            outlet.offer(observation)
+            outlet.offer(observation, patience)
 
     def figures(self) -> tuple[SinkFigures, ...]:
         """Return the figures of every sink."""
         return tuple(outlet.figures() for outlet in self._outlets)
+
+    def finish(self, patience: Patience) -> None:
+        """Let all sinks deliver what waits, and wait for them while they get on with it; `close` does the rest."""
+        for outlet in self._outlets:
+            outlet.stop()
+        for outlet in self._outlets:
+            outlet.join_patiently(patience)
 
     def close(self) -> None:
         """Let all sinks deliver what waits, side by side, and end; those that hang are left behind."""

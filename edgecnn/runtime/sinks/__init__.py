@@ -25,6 +25,8 @@ from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 
 PACKAGE = "edgecnn.runtime.sinks"
+PATIENCE_SECONDS = 20.0
+"""Longest that a sink waits for room or an answer where the source waits for its sinks; then it loses something."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class SinkContext:
         source: Address of the source, without secrets.
         snapshot: Returns the loop's figures as they are now; may be called from any thread.
         rules: What decides beside the bundle.
+        waits: Whether the source waits until the sinks have taken what it gave, so that nothing need be lost: a file.
     """
 
     manifest: Manifest
@@ -44,6 +47,7 @@ class SinkContext:
     source: str
     snapshot: Callable[[], Snapshot]
     rules: Rules = field(default_factory=Rules)
+    waits: bool = False
 
     @property
     def parts(self) -> bool:

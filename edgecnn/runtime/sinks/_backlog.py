@@ -46,14 +46,16 @@ class Backlog:
         with self._changed:
             return self._trouble
 
-    def add(self, write: Write, size: int) -> bool:
-        """Hand over what writes an event, and return whether there was room for it; never waits.
+    def add(self, write: Write, size: int, seconds: float = 0.0) -> bool:
+        """Hand over what writes an event, and return whether there was room for it.
 
         Args:
             write: Writes it.
             size: Bytes that it holds until then.
+            seconds: Longest that this waits for room.
         """
         with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._left <= self._room, seconds)
             if self._left > self._room:
                 self._lose(1, f"an event is lost: {self._left} before it are not written yet, the disk is too slow.")
                 return False

@@ -33,7 +33,7 @@ from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.record import as_record
-from edgecnn.runtime.sinks import Sink, SinkContext, missing, unheard
+from edgecnn.runtime.sinks import PATIENCE_SECONDS, Sink, SinkContext, missing, unheard
 from edgecnn.vision.results import Verdict
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def sink(address: Address, context: SinkContext) -> Sink:
     authority = options.text("ca") if address.scheme == "mqtts" else ""
     options.done()
     clients = _client(address, authority), _client(address, authority)
-    return Mqtt(*clients, address, topic, qos, every == "turn")
+    return Mqtt(*clients, address, topic, qos, every == "turn", context.waits)
 
 
 def _client(address: Address, authority: str) -> Client:
@@ -104,18 +104,18 @@ class Mqtt:
     images = False
 
     def __init__(
-        self, client: Client, presence: Client, address: Address, topic: str, qos: int, every_turn: bool
+        self, client: Client, presence: Client, address: Address, topic: str, qos: int, every_turn: bool, waits: bool
     ) -> None:
-        self.every_turn = every_turn
+        self.every_turn, self._waits = every_turn, waits
         self._client, self._shown, self._topic, self._qos = client, str(address), topic, qos
         self._place = address.host, address.port or (8883 if address.scheme == "mqtts" else 1883)
         self._presence = _Presence(presence, f"{topic}/availability")
         self._state = _UNKNOWN
         self.trouble, self.connected, self.confirm = "", False, unheard
-        self._last: MQTTMessageInfo | None = None
         self._unconfirmed: dict[int, float] = {}
         # Filled by the client's thread, emptied by the sink's: number of the message, and when.
         self._answers: deque[tuple[int, float]] = deque()
+        self._answered = threading.Event()
         self._started = self._closed = False
 
     def send(self, observation: Observation) -> None:
@@ -125,12 +125,11 @@ class Mqtt:
         self._start()
         self._tell_state(observation.state)
         text = json.dumps(as_record(observation), allow_nan=False)
-        info = self._client.publish(f"{self._topic}/verdict", text, self._qos)
+        info = self._publish(text)
         # Without a connection the client keeps the message until there is one: no loss.
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             reason = f" ({self.trouble})" if self.trouble else ""
             raise SinkError(f"{self._shown}: {WAITING} verdicts wait for the broker already{reason}.")
-        self._last = info
         self._unconfirmed[info.mid] = observation.captured
         self._count_answers()
 
@@ -150,10 +149,9 @@ class Mqtt:
         if self._closed or not self._started:
             return
         self._closed = True
-        if self._client.is_connected():
-            with suppress(ValueError, RuntimeError):
-                if self._last:
-                    self._last.wait_for_publish(_GOODBYE_SECONDS)
+        if self.connected or self._waits:
+            self._await_answers()
+        if self.connected:
             self._retain("state", _UNKNOWN)
         self._presence.say_goodbye()
         self._client.disconnect()
@@ -164,6 +162,27 @@ class Mqtt:
         if lost := len(self._unconfirmed):
             reason = f" ({self.trouble})" if self.trouble else ""
             raise SinkError(f"{self._shown}: {lost} verdicts were not confirmed by the broker{reason}.", lost)
+
+    def _publish(self, text: str) -> MQTTMessageInfo:
+        """Publish a verdict; where the source waits, as soon as the broker makes room for it."""
+        from paho.mqtt.enums import MQTTErrorCode
+
+        while True:
+            self._answered.clear()
+            info = self._client.publish(f"{self._topic}/verdict", text, self._qos)
+            full = info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+            if not (full and self._waits and self.connected and self._answered.wait(PATIENCE_SECONDS)):
+                return info
+
+    def _await_answers(self) -> None:
+        """Give the broker a moment to confirm what waits; where the source waits, as long as answers come."""
+        longest = PATIENCE_SECONDS if self._waits else _GOODBYE_SECONDS
+        deadline = time.monotonic() + longest
+        while self._unconfirmed and time.monotonic() < deadline:
+            self._answered.clear()
+            self._count_answers()
+            if self._unconfirmed and self._answered.wait(max(0.0, deadline - time.monotonic())) and self._waits:
+                deadline = time.monotonic() + longest
 
     def _count_answers(self) -> None:
         while self._answers:
@@ -206,6 +225,7 @@ class Mqtt:
 
     def _published(self, client: Client, data: object, number: int, reason: ReasonCode, properties: Properties) -> None:
         self._answers.append((number, time.monotonic()))
+        self._answered.set()
 
     def _unreachable(self, client: Client, data: object) -> None:
         host, port = self._place

@@ -9,7 +9,7 @@ it. Beyond ``max_per_minute`` events are not kept; the next one that is says how
 A turn counts as delivered when it was looked at, one that begins an event when the event is written.
 Events are written by a thread of their own, because compressing a clip takes longer than frames may wait. All pictures
 in memory take up to ``memory_mb``, those of one event at most half of it; while others are not written yet, there is
-less for the next. What is too much for the disk is lost and counted.
+less for the next. What is too much for the disk is lost and counted; a source that waits (a file) waits for the disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.event import Event, Moment, Origin, moment_of
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.record import alarm
-from edgecnn.runtime.sinks import Sink, SinkContext, unheard
+from edgecnn.runtime.sinks import PATIENCE_SECONDS, Sink, SinkContext, unheard
 from edgecnn.runtime.sinks._backlog import Backlog
 from edgecnn.runtime.sinks._shelf import Shelf
 from edgecnn.vision.results import Verdict
@@ -35,6 +35,7 @@ WAITING = 2
 """Complete events that may wait while another one is written."""
 CLOSE_SECONDS = 5.0
 """Longest that the end waits for events to be written."""
+MOST_PER_MINUTE = 1000
 _MINUTE = 60.0
 
 
@@ -45,6 +46,7 @@ class Limits:
     Attributes:
         before: Seconds before an event.
         after: Seconds after it.
+        patience: Seconds to wait for the disk before something is lost; 0 where the source does not wait.
         memory: Bytes of pictures in memory, of the event that is gathered and of those that are not written yet.
         per_minute: Events in any minute.
         repeat: Seconds after which a state that lasts is an event again.
@@ -55,6 +57,7 @@ class Limits:
     memory: int = 128_000_000
     per_minute: int = 30
     repeat: float = 60.0
+    patience: float = 0.0
 
 
 def sink(address: Address, context: SinkContext) -> Sink:
@@ -71,8 +74,10 @@ def sink(address: Address, context: SinkContext) -> Sink:
         options.number("before", 1, 0, 60),
         options.number("after", 0.5, 0, 60),
         int(options.number("memory_mb", 128, 0.001, 1e5) * 1e6),
-        options.integer("max_per_minute", 30, 1, 1000),
+        # Of a file, minutes of its reading mean nothing.
+        options.integer("max_per_minute", MOST_PER_MINUTE if context.waits else 30, 1, MOST_PER_MINUTE),
         options.number("repeat", 60, 1, 1e6),
+        PATIENCE_SECONDS if context.waits else 0.0,
     )
     budget = int(options.number("budget_mb", 1000, 0.001, 1e9) * 1e6)
     options.done()
@@ -139,7 +144,7 @@ class Recorder:
             SinkError: As `idle`.
         """
         self._hand_over()
-        self._backlog.flush(CLOSE_SECONDS)
+        self._backlog.flush(max(CLOSE_SECONDS, self._limits.patience))
         self._backlog.close()
         self._backlog.complain()
 
@@ -151,13 +156,20 @@ class Recorder:
         """
         self._ring.append(moment)
         self._held += moment.size
-        room = min(self._limits.memory // 2, self._limits.memory - self._backlog.held)
+        room = self._room()
+        if self._limits.patience and self._held > room:
+            self._backlog.flush(self._limits.patience)
+            room = self._room()
         full = self._held > room
         if self._open is None:
             oldest = moment.captured - self._limits.before
             while len(self._ring) > 1 and (self._ring[0].captured < oldest or self._held > room):
                 self._held -= self._ring.popleft().size
         return full
+
+    def _room(self) -> int:
+        """Return how many bytes of pictures there is memory for, beside what waits to be written."""
+        return min(self._limits.memory // 2, self._limits.memory - self._backlog.held)
 
     def _remember(self, observation: Observation) -> None:
         """Keep the worst of the last frames: when a part is judged, it may have left the picture."""
@@ -199,7 +211,7 @@ class Recorder:
         verdict, trigger = self._open
         event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
         self._open, self._worst = None, None
-        if self._backlog.add(partial(self._write, event), self._held):
+        if self._backlog.add(partial(self._write, event), self._held, self._limits.patience):
             self._suppressed = 0
 
     def _write(self, event: Event) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ from tests.runtime.sinks.observations import context, nothing_left, observed, st
 from tests.waiting import PATIENCE, joined, until
 
 pytest.importorskip("paho.mqtt", reason="needs edgecnn[mqtt]")
-
-from paho.mqtt.client import MQTTMessageInfo
 
 TOPIC = "plant/line1"
 
@@ -197,22 +196,60 @@ def test_what_does_not_fit_into_the_queue_is_lost_and_told(
     sink.close()
 
 
+def test_a_file_waits_for_a_broker_that_is_full_and_for_its_last_answers(
+    broker: Broker, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "WAITING", 50)
+    monkeypatch.setattr(mqtt, "PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(mqtt, "_GOODBYE_SECONDS", 0.0)
+    listener = listen(broker.port)
+    sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/{TOPIC}", replace(context(), waits=True))
+    assert isinstance(sink, Mqtt)
+    until(lambda: connected(sink))
+    broker.freeze()
+    sending = threading.Thread(target=lambda: [sink.send(turned(number)) for number in range(120)])
+    sending.start()
+    until(lambda: len(sink._unconfirmed) == 50, "a full queue")
+    broker.thaw()
+    joined(sending)
+    monkeypatch.setattr(mqtt, "_GOODBYE_SECONDS", PATIENCE)
+    sink.close()
+    until(lambda: listener.numbers(f"{TOPIC}/verdict") == list(range(120)))
+
+
+def test_a_short_run_over_a_file_waits_for_the_connection(broker: Broker, listen: Callable[..., Listener]) -> None:
+    listener = listen(broker.port)
+    sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/{TOPIC}", replace(context(), waits=True))
+    for number in range(10):
+        sink.send(turned(number))
+    sink.close()
+    until(lambda: listener.numbers(f"{TOPIC}/verdict") == list(range(10)))
+
+
+class NotedEvent(threading.Event):
+    """Notes how long each wait for it may take; None for ever."""
+
+    def __init__(self, waited: list[float | None]) -> None:
+        super().__init__()
+        self._waited = waited
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._waited.append(timeout)
+        return super().wait(timeout)
+
+
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """How long each wait for a thread or an answer, in this thread, may take; None for ever."""
+    """How long each wait for a thread in this thread may take; None for ever."""
     found: list[float | None] = []
-    here = threading.current_thread()
+    here, join = threading.current_thread(), threading.Thread.join
 
-    def noted(wait: Callable[..., None]) -> Callable[..., None]:
-        def noting(waiting: object, timeout: float | None = None) -> None:
-            if threading.current_thread() is here:
-                found.append(timeout)
-            wait(waiting, timeout)
+    def noting(thread: threading.Thread, timeout: float | None = None) -> None:
+        if threading.current_thread() is here:
+            found.append(timeout)
+        join(thread, timeout)
 
-        return noting
-
-    monkeypatch.setattr(MQTTMessageInfo, "wait_for_publish", noted(MQTTMessageInfo.wait_for_publish))
-    monkeypatch.setattr(threading.Thread, "join", noted(threading.Thread.join))
+    monkeypatch.setattr(threading.Thread, "join", noting)
     return found
 
 
@@ -227,6 +264,8 @@ def test_closing_with_a_frozen_broker_takes_two_seconds(
         for number in range(900):
             sink.send(turned(number, Verdict.REJECT, name="x" * 10_000))
         waited.clear()
+        assert isinstance(sink, Mqtt)
+        sink._answered = NotedEvent(waited)
         with pytest.raises(SinkError, match="900 verdicts were not confirmed") as caught:
             sink.close()
         assert caught.value.lost == 900
