@@ -53,6 +53,7 @@ def command(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Show a web page there. Beyond loopback it needs EDGECNN_TOKEN."),
     ] = None,
+    station: Annotated[str, typer.Option(help="Name of this place in all records; default: the host's name.")] = "",
     every: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +111,7 @@ def command(
     window = reject if window is None else window
     how = PartSettings(parts, reject, window, release, margin, fill, clear, shortest)
     settings = _settings(how, empty, (silence, stale, stuck), check or [], lane or [])
+    settings = dataclasses.replace(settings, station=station)
     with (
         load(bundle, engine, threads, self_test) as model,
         model.watch(source, every=every, sinks=sink or (), settings=settings) as loop,

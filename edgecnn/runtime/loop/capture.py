@@ -38,12 +38,14 @@ class Shot:
         error: Why not.
         captured: Seconds on the monotonic clock.
         time: Seconds since 1970.
+        name: What the source calls it, whether it could be read or not.
     """
 
     frame: Frame | None
     error: str
     captured: float
     time: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,11 @@ class _Reader(threading.Thread):
                 return
             if isinstance(frame, NoFrame):
                 if frame.reason:
-                    self._give(None, redacted(frame.reason))
+                    self._give(None, redacted(frame.reason), frame.name)
                 continue
             self._tries = 0
             self._counts.frames += 1
-            self._give(frame, "")
+            self._give(frame, "", frame.name)
 
     def _call(self, step: Callable[[], Answer]) -> Answer:
         """Call into the source with the time noted, so that a call that hangs is noticed."""
@@ -216,9 +218,9 @@ class _Reader(threading.Thread):
         finally:
             self._busy_since = None
 
-    def _give(self, frame: Frame | None, error: str) -> None:
+    def _give(self, frame: Frame | None, error: str, name: str) -> None:
         if not self._stopping.is_set():
-            self._slot.put(Shot(frame, error, self._clock(), time.time()))
+            self._slot.put(Shot(frame, error, self._clock(), time.time(), name))
 
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():

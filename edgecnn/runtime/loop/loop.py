@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,7 @@ from edgecnn.runtime.loop.judge import Judge, Seen
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import Outlets
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.loop.tally import Tally
 from edgecnn.runtime.loop.watchdog import Watchdog
@@ -48,6 +50,7 @@ class LoopSettings:
             too late to act on.
         stuck: Seconds that a turn, or the caller between two turns, may take before the watchdog speaks up.
         rules: What is looked for in the picture, and how frames become parts.
+        station: Name of the place that is inspected, for records; empty for the host's name.
         on_stuck: Called from the watchdog's thread with the seconds since the last sign of life.
         on_alive: Called from the watchdog's thread about four times a second while all is well.
     """
@@ -56,6 +59,7 @@ class LoopSettings:
     stale: float = 1.0
     stuck: float = 10.0
     rules: Rules = field(default_factory=Rules)
+    station: str = ""
     on_stuck: Callable[[float], None] = lambda seconds: None
     on_alive: Callable[[], None] = lambda: None
 
@@ -92,9 +96,15 @@ class Loop(Closing):
         # A file is read no faster than its sinks take it.
         self._waits = not live and not newest_only
         self.context = SinkContext(
-            model.manifest, model.engine_name, name, self.snapshot, settings.rules, waits=self._waits
+            model.manifest,
+            model.engine_name,
+            name,
+            self.snapshot,
+            settings.rules,
+            waits=self._waits,
+            run=Run.begin(model.manifest, settings.station),
         )
-        self._number = 0
+        self._numbers, self._name = count(1), ""
         self._stopping, self._closing = threading.Event(), threading.Lock()
         self._closed = False
         self._interrupted = False
@@ -212,6 +222,7 @@ class Loop(Closing):
             silent = self._live and now - self._last_word > self._settings.silence
             return (self._silence(now) if silent else None), ended
         self._last_frame = self._last_word = now
+        self._name = found[0].name
         return self._turn(*found), False
 
     def _turn(self, shot: Shot, dropped: int) -> Observation:
@@ -250,10 +261,9 @@ class Loop(Closing):
             seen = replace(seen, findings=(*seen.findings, Finding("stale", reason)))
         concluded = self._judge.conclude(seen)
         changed, self._interrupted = concluded.changed or self._interrupted, False
-        self._number += 1
         frame = shot.frame
         return Observation(
-            number=self._number,
+            number=next(self._numbers),
             verdict=concluded.verdict,
             state=concluded.state,
             changed=changed,
@@ -266,7 +276,7 @@ class Loop(Closing):
             result=seen.result,
             image=None if frame is None else frame.image,
             tensor=tensor,
-            name="" if frame is None else frame.name,
+            name=shot.name,
             truth=None if frame is None else frame.truth,
             dropped=dropped,
             memory=memory,
@@ -295,10 +305,12 @@ class Loop(Closing):
     def _stuck(self, seconds: float) -> None:
         """Say INVALID for the loop, which cannot speak for itself; from the watchdog's thread."""
         finding = Finding("stuck", f"the engine, or the script around the loop, has not answered for {seconds:.1f} s")
-        now, invalid = self._clock(), Verdict.INVALID
+        now, invalid, number = self._clock(), Verdict.INVALID, next(self._numbers)
         self._interrupted = True
         self._outlets.offer(
-            Observation(self._number, invalid, invalid, True, now, time.time(), now, 0.0, findings=(finding,))
+            Observation(
+                number, invalid, invalid, True, now, time.time(), now, 0.0, findings=(finding,), name=self._name
+            )
         )
         self._settings.on_stuck(seconds)
 

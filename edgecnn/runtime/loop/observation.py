@@ -40,7 +40,7 @@ class Observation:
     """One turn of the loop.
 
     Attributes:
-        number: Counts the turns of this run, from 1.
+        number: Counts the turns of this run, from 1; no two have the same.
         verdict: Of this moment alone: PASS, REJECT, INVALID (see ``findings``); None where the task decides nothing.
         state: The verdict after debouncing: what a lamp shall show. INVALID at once, the others as the rules say.
         changed: Whether ``state`` is another than one turn before; True on the first.
@@ -53,7 +53,7 @@ class Observation:
         result: What the model said; None where it was not asked because the picture cannot be trusted.
         image: The frame, uint8 (H, W, 3) BGR or (H, W) grey, not to be written to; None where none came in time.
         tensor: What the model saw, uint8 (1, H, W, C), not to be written to; None without a frame.
-        name: What the source calls the frame, ``""`` without a name.
+        name: What the source calls the frame, whether it could be read or not; ``""`` without a name.
         truth: What a synthetic source drew, None elsewhere.
         dropped: Frames that came and were left out for a newer one, since the turn before.
         memory: What the judge remembered before this turn (`Judge.memory`); only on some turns, and only for sinks that

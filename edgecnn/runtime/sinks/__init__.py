@@ -22,6 +22,7 @@ from edgecnn.manifest import Manifest
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Snapshot
 
 PACKAGE = "edgecnn.runtime.sinks"
@@ -39,6 +40,7 @@ class SinkContext:
         source: Address of the source, without secrets.
         snapshot: Returns the loop's figures as they are now; may be called from any thread.
         rules: What decides beside the bundle.
+        run: Which run this is, of which bundle, and where: what `as_record` wants to know.
         waits: Whether the source waits until the sinks have taken what it gave, so that nothing need be lost: a file.
     """
 
@@ -48,6 +50,13 @@ class SinkContext:
     snapshot: Callable[[], Snapshot]
     rules: Rules = field(default_factory=Rules)
     waits: bool = False
+    run: Run = field(kw_only=True)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tells this loop from others: the labels of the metric ``edgecnn_info``."""
+        named = {"bundle": self.manifest.name, "bundle_sha256": self.run.bundle_sha256}
+        return named | {"engine": self.engine, "source": self.source, "station": self.run.station}
 
     @property
     def parts(self) -> bool:

@@ -16,14 +16,12 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.observation import Observation
-from edgecnn.runtime.loop.record import Record, as_record, as_summary, time_text
-from edgecnn.runtime.loop.statistics import Snapshot
+from edgecnn.runtime.loop.record import Record, as_record, as_summary, origin_of, time_text
 from edgecnn.runtime.sinks import Sink, SinkContext
 
 EXAMPLE = "jsonl:events.jsonl"
@@ -46,7 +44,7 @@ def sink(address: Address, context: SinkContext) -> Sink:
     options.done()
     log = RotatedLog(Path(address.path), *limits)
     log.try_out()
-    return JsonLines(log, every == "turn", summary, context.snapshot)
+    return JsonLines(log, every == "turn", summary, context)
 
 
 class JsonLines:
@@ -54,20 +52,21 @@ class JsonLines:
 
     images = False
 
-    def __init__(self, log: RotatedLog, every_turn: bool, summary: float, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, log: RotatedLog, every_turn: bool, summary: float, context: SinkContext) -> None:
         self.every_turn = every_turn
-        self._log, self._summary, self._snapshot = log, summary, snapshot
+        self._log, self._summary, self._context = log, summary, context
         self._due = time.monotonic() + summary
 
     def send(self, observation: Observation) -> None:
         """Write one line."""
-        self._log.append(_line(as_record(observation)))
+        self._log.append(_line(as_record(observation, self._context.run)))
 
     def idle(self) -> None:
         """Write the figures when they are due."""
         if self._summary and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._summary
-            self._log.append(_line({"time": time_text(time.time()), "summary": as_summary(self._snapshot())}))
+            told = {"time": time_text(time.time()), "summary": as_summary(self._context.snapshot())}
+            self._log.append(_line(origin_of(self._context.run) | told))
 
     def close(self) -> None:
         """Close the file."""

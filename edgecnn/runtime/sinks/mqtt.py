@@ -69,7 +69,7 @@ def sink(address: Address, context: SinkContext) -> Sink:
     authority = options.text("ca") if address.scheme == "mqtts" else ""
     options.done()
     clients = _client(address, authority), _client(address, authority)
-    return Mqtt(*clients, address, topic, qos, every == "turn", context.waits)
+    return Mqtt(*clients, address, topic, qos, every == "turn", context)
 
 
 def _client(address: Address, authority: str) -> Client:
@@ -104,9 +104,16 @@ class Mqtt:
     images = False
 
     def __init__(
-        self, client: Client, presence: Client, address: Address, topic: str, qos: int, every_turn: bool, waits: bool
+        self,
+        client: Client,
+        presence: Client,
+        address: Address,
+        topic: str,
+        qos: int,
+        every_turn: bool,
+        context: SinkContext,
     ) -> None:
-        self.every_turn, self._waits = every_turn, waits
+        self.every_turn, self._waits, self._run = every_turn, context.waits, context.run
         self._client, self._shown, self._topic, self._qos = client, str(address), topic, qos
         self._place = address.host, address.port or (8883 if address.scheme == "mqtts" else 1883)
         self._presence = _Presence(presence, f"{topic}/availability")
@@ -124,7 +131,7 @@ class Mqtt:
 
         self._start()
         self._tell_state(observation.state)
-        text = json.dumps(as_record(observation), allow_nan=False)
+        text = json.dumps(as_record(observation, self._run), allow_nan=False)
         info = self._publish(text)
         # Without a connection the client keeps the message until there is one: no loss.
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):

@@ -81,7 +81,7 @@ def sink(address: Address, context: SinkContext) -> Sink:
     )
     budget = int(options.number("budget_mb", 1000, 0.001, 1e9) * 1e6)
     options.done()
-    origin = Origin(context.manifest, context.engine, context.source, context.rules)
+    origin = Origin(context.run, context.engine, context.source, context.rules)
     return Recorder(Shelf(Path(address.path), budget), limits, origin, context.parts)
 
 
@@ -109,7 +109,7 @@ class Recorder:
 
     def send(self, observation: Observation) -> None:
         """Keep a moment; begin an event, or hand over the one that is complete with it."""
-        full = self._keep(moment_of(observation))
+        full = self._keep(moment_of(observation, self._origin.run))
         if self._open is None:
             self._remember(observation)
             self._begin(observation)

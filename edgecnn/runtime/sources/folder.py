@@ -82,10 +82,11 @@ class Folder:
         path = self._arrived() if self._watch else next(self._files, None)
         if path is None:
             return NoFrame() if self._watch else None
+        name = path.relative_to(self._path).as_posix()
         try:
-            return Frame(read_image(path), path.relative_to(self._path).as_posix())
+            return Frame(read_image(path), name)
         except DataError as error:
-            return NoFrame(str(error))
+            return NoFrame(str(error), name)
 
     def close(self) -> None:
         """Forget the list of files; what a watched folder has given is remembered."""

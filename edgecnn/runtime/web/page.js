@@ -82,7 +82,7 @@ function render() {
   put("link-text", {live: `live · ${counted.fps.toFixed(1)}/s`, lost: "no connection", silent: "no news"}[now] ?? now);
   if (now === "lost") return;
   put("bundle", state.bundle);
-  put("about", [state.task, state.engine, state.source].filter(Boolean).join(" · "));
+  put("about", [state.station, state.task, state.engine, state.source].filter(Boolean).join(" · "));
   if (run !== counted.started) { run = counted.started; shown = ""; tag = ""; }
   caption();
   counters(counted);

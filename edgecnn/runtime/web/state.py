@@ -61,6 +61,7 @@ def state(
     snapshot = context.snapshot()
     content = {
         "bundle": context.manifest.name,
+        "station": context.run.station,
         "task": context.manifest.task,
         "engine": context.engine,
         "source": context.source,

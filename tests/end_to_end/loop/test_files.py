@@ -69,6 +69,7 @@ def test_a_video_that_is_cut_off(trusting: Model, tmp_path: Path) -> None:
     assert turns[-1].verdict is Verdict.INVALID
     assert [finding.kind for finding in turns[-1].findings] == ["unreadable"]
     assert "cut off or damaged" in turns[-1].findings[0].reason
+    assert turns[-1].name == f"cut.avi#{len(turns)}"
 
 
 def test_a_video_that_is_cut_off_while_it_is_read(trusting: Model, tmp_path: Path) -> None:

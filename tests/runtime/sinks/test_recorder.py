@@ -30,6 +30,7 @@ from tests.runtime.sinks.observations import (
     MANIFEST,
     PASS,
     REJECT,
+    RUN,
     TIME,
     context,
     judged,
@@ -126,7 +127,7 @@ def test_the_tensors_and_digests_are_those_of_the_model(tmp_path: Path) -> None:
         assert moment["outputs_sha256"] == digest(expected.result)
         assert (moment["height"], moment["width"], moment["channels"]) == (36, 64, 3)
         assert moment["timestamp"] == moment["number"]
-        assert moment["time"] == as_record(expected)["time"]
+        assert moment["time"] == as_record(expected, RUN)["time"]
 
 
 def test_what_the_judge_remembered_and_its_rules_are_told(tmp_path: Path) -> None:
