@@ -49,6 +49,13 @@ def command(
             "video:FILE.mp4, mqtt://HOST/TOPIC, webhook:URL, modbus://HOST/coil/N, gpio://PIN, prometheus:."
         ),
     ] = None,
+    alarm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A sink that is told of no verdicts, but PASS while camera and sinks work and INVALID while one is "
+            "lost: any address that --sink takes."
+        ),
+    ] = None,
     serve: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Show a web page there. Beyond loopback it needs EDGECNN_TOKEN."),
@@ -114,7 +121,7 @@ def command(
     settings = dataclasses.replace(settings, station=station)
     with (
         load(bundle, engine, threads, self_test) as model,
-        model.watch(source, every=every, sinks=sink or (), settings=settings) as loop,
+        model.watch(source, every=every, sinks=sink or (), alarms=alarm or (), settings=settings) as loop,
     ):
         watching.serve_page(loop, serve)
         interrupted = watching.drive(loop, as_json, frames, seconds)

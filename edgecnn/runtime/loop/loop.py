@@ -16,10 +16,12 @@ import numpy.typing as npt
 from edgecnn.errors import DataError, OptionError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.closing import Closing
+from edgecnn.runtime.loop.alarm import Alarm
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.loop.judge import Judge, Seen
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import Outlets
+from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Snapshot
@@ -110,8 +112,9 @@ class Loop(Closing):
         self._interrupted = False
         self._last_frame = self._last_word = clock()
         self._remembered = -MEMORY_SECONDS
-        self._capture = Capture(make, live, newest_only, clock)
-        self._watchdog = Watchdog(settings.stuck, self._stuck, settings.on_alive, clock)
+        self._alarm: Alarm | None = None
+        self._capture = Capture(make, live, newest_only, clock, name)
+        self._watchdog = Watchdog(settings.stuck, self._stuck, self._alive, clock)
 
     @classmethod
     def of(
@@ -121,6 +124,7 @@ class Loop(Closing):
         *,
         every: str | None = None,
         sinks: Sequence[str] = (),
+        alarms: Sequence[str] = (),
         settings: LoopSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
@@ -135,6 +139,8 @@ class Loop(Closing):
         try:
             for sink in sinks:
                 loop.add(str(Address.parse(sink)), open_sink(sink, loop.context))
+            for sink in alarms:
+                loop.add_alarm(f"alarm {Address.parse(sink)}", open_sink(sink, loop.alarm_context))
         except BaseException:
             loop.close()
             raise
@@ -148,6 +154,23 @@ class Loop(Closing):
             sink: See `edgecnn.runtime.sinks.Sink`.
         """
         self._outlets.add(address, sink)
+
+    def add_alarm(self, address: str, sink: Sink) -> None:
+        """Tell one more sink how the source and the other sinks do; the loop closes it. See `Alarm`.
+
+        Args:
+            address: What to call it, without secrets.
+            sink: See `edgecnn.runtime.sinks.Sink`.
+        """
+        self._alarm = self._alarm or Alarm()
+        self._alarm.outlets.add(address, sink)
+
+    @property
+    def alarm_context(self) -> SinkContext:
+        """What sinks of alarms are told about this loop: there are no parts, and their records count for themselves."""
+        run = replace(self.context.run, id=f"{self.context.run.id}-alarm")
+        rules = replace(self.context.rules, parts=PartSettings(), empty=None)
+        return replace(self.context, run=run, rules=rules, waits=False)
 
     def __iter__(self) -> Self:
         return self
@@ -195,7 +218,8 @@ class Loop(Closing):
             age=tally.age.histogram(),
             inference=tally.inference.histogram(),
             fps=tally.fps(),
-            sinks=self._outlets.figures(),
+            sinks=self._outlets.figures() + (self._alarm.outlets.figures() if self._alarm else ()),
+            source_failing=capture.failing,
         )
 
     def stop(self) -> None:
@@ -212,6 +236,8 @@ class Loop(Closing):
             self._watchdog.close()
             self._capture.close()
             self._outlets.close()
+            if self._alarm:
+                self._alarm.outlets.close()
 
     def _attempt(self) -> tuple[Observation | None, bool]:
         """Take a frame and judge it; None if none came, and whether none will come any more."""
@@ -297,6 +323,19 @@ class Loop(Closing):
         self._watchdog.beat()
         return observation
 
+    def _alive(self) -> None:
+        """Say that all is well with the loop, and what is lost around it; from the watchdog's thread."""
+        self._settings.on_alive()
+        if self._alarm:
+            self._alarm.tell(self._lost())
+
+    def _lost(self) -> dict[str, str]:
+        """Return why the source and sinks fail, by name; those that do not are left out."""
+        capture = self._capture.state()
+        away = not capture.connected and not self._capture.ended
+        lost = {self.source: capture.error or "not connected yet"} if away or capture.failing else {}
+        return lost | self._outlets.lost()
+
     def _patience(self) -> bool:
         """Tell sinks that are waited for whether to go on; that is no sign of being stuck."""
         self._watchdog.beat()
@@ -312,6 +351,8 @@ class Loop(Closing):
                 number, invalid, invalid, True, now, time.time(), now, 0.0, findings=(finding,), name=self._name
             )
         )
+        if self._alarm:
+            self._alarm.tell(self._lost() | {"loop": finding.reason})
         self._settings.on_stuck(seconds)
 
 

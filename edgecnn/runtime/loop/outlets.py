@@ -6,6 +6,8 @@ A camera never waits for a sink. A file does, as long as the sink goes on taking
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 import queue
 import threading
 import time
@@ -14,6 +16,7 @@ from contextlib import suppress
 
 from edgecnn.errors import SinkError
 from edgecnn.runtime.address import redacted, safe_text
+from edgecnn.runtime.loop.fault import Fault
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.statistics import Durations, SinkFigures
 from edgecnn.runtime.sinks import ConfirmingSink, Sink
@@ -51,7 +54,8 @@ class Outlet:
         self._confirming = sink if isinstance(sink, ConfirmingSink) else None
         if self._confirming:
             self._confirming.confirm = self._arrived
-        self._hangs = False
+        self._fault = Fault(address, logging.getLogger("edgecnn.sink"))
+        self._hangs, self._busy_since = False, math.inf
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"edgecnn-{address}", daemon=True)
         self._thread.start()
@@ -63,6 +67,7 @@ class Outlet:
             observation: What was seen.
             patience: With it, this waits first until there is room, unless the sink hangs. Without, it never waits.
         """
+        self._look_after()
         if not self._sink.every_turn and not observation.is_event:
             return
         if not self._sink.images:
@@ -78,8 +83,20 @@ class Outlet:
         with self._counting:
             waiting = self._offered - self._delivered - self._lost
             return SinkFigures(
-                self.address, self._delivered, self._lost, waiting, error, self._latency.histogram(), self._last_error
+                self.address,
+                self._delivered,
+                self._lost,
+                waiting,
+                error,
+                self._latency.histogram(),
+                self._last_error,
+                bool(self._fault.reason),
             )
+
+    @property
+    def fault(self) -> str:
+        """Why it fails, or failed until a moment ago; empty if it does not."""
+        return self._fault.reason
 
     def stop(self) -> None:
         """Ask the sink to deliver what waits and to end."""
@@ -115,6 +132,11 @@ class Outlet:
             self._hangs = time.monotonic() > deadline
         return False
 
+    def _look_after(self) -> None:
+        """Notice a sink that does not come back; it cannot say so itself."""
+        if time.monotonic() - self._busy_since > HANG_SECONDS:
+            self._fail("send", f"it hangs: it has not come back for {HANG_SECONDS:g} s")
+
     def _make_room(self) -> None:
         with suppress(queue.Empty):
             self._queue.get_nowait()
@@ -142,7 +164,7 @@ class Outlet:
     def _idle(self) -> None:
         if self._guarded("idle", self._sink.idle):
             self._errors["idle"] = ""
-        self._error()
+        self._fault.update(self._error())
 
     def _arrived(self, seconds: float) -> None:
         """Count one that has arrived so long after its frame was read; called from any thread."""
@@ -165,9 +187,11 @@ class Outlet:
 
     def _fail(self, step: str, error: str) -> None:
         self._errors[step] = self._last_error = error
+        self._fault.update(error)
 
     def _guarded(self, step: str, work: Callable[[], None]) -> bool:
         """Run a step of the sink; what it raises is kept as text, for a sink's fault must not end its thread."""
+        self._busy_since = time.monotonic()
         try:
             work()
         except Exception as error:  # any library may raise anything
@@ -178,6 +202,8 @@ class Outlet:
                 # What does not confirm was counted as delivered when it was taken.
                 self._delivered -= 0 if self._confirming else later
             return False
+        finally:
+            self._busy_since = math.inf
         return True
 
 
@@ -212,6 +238,10 @@ class Outlets:
             outlet.stop()
         for outlet in self._outlets:
             outlet.join_patiently(patience)
+
+    def lost(self) -> dict[str, str]:
+        """Return why sinks fail, by address; those that do not are left out."""
+        return {outlet.address: outlet.fault for outlet in self._outlets if outlet.fault}
 
     def close(self) -> None:
         """Let all sinks deliver what waits, side by side, and end; those that hang are left behind."""

@@ -75,6 +75,7 @@ def as_summary(snapshot: Snapshot) -> Record:
         "uptime_s": round(snapshot.uptime, 3),
         "connected": snapshot.connected,
         "source_error": snapshot.source_error,
+        "source_failing": snapshot.source_failing,
         "connects": snapshot.connects,
         "stuck": snapshot.stuck,
         "frames": snapshot.frames,
@@ -180,6 +181,7 @@ def _sink(figures: SinkFigures) -> Record:
         "waiting": figures.waiting,
         "error": figures.error,
         "last_error": figures.last_error,
+        "failing": figures.failing,
         "latency_ms": _mean_ms(figures.latency),
     }
 

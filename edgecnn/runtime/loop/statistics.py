@@ -61,6 +61,7 @@ class SinkFigures:
         error: What is wrong now, empty once it delivers again.
         latency: From reading the frame until it had arrived.
         last_error: What was wrong the last time; kept when it delivers again.
+        failing: Whether it fails, or failed within the last seconds.
     """
 
     address: str
@@ -70,6 +71,7 @@ class SinkFigures:
     error: str = ""
     latency: Histogram = field(default_factory=Histogram)
     last_error: str = ""
+    failing: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Snapshot:
         inference: What the model took.
         fps: Turns per second over the last seconds.
         sinks: Figures per sink.
+        source_failing: Whether the source is lost, or was within the last seconds.
     """
 
     started: float
@@ -113,3 +116,4 @@ class Snapshot:
     inference: Histogram
     fps: float
     sinks: Sequence[SinkFigures] = ()
+    source_failing: bool = False

@@ -110,7 +110,7 @@ def _moment(observation: Observation, threshold: float | None) -> Json:
 
 def _figures(snapshot: Snapshot) -> Json:
     names = ("started", "uptime", "connected", "source_error", "connects", "stuck", "frames", "dropped", "turns")
-    counted = ("verdicts", "parts", "findings", "fps")
+    counted = ("verdicts", "parts", "findings", "fps", "source_failing")
     return {name: getattr(snapshot, name) for name in names + counted}
 
 
@@ -131,6 +131,7 @@ def _sink(sink: SinkFigures) -> Json:
         "waiting": sink.waiting,
         "error": sink.error,
         "last_error": sink.last_error,
+        "failing": sink.failing,
         "p99": quantile(sink.latency, 0.99),
     }
 

@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.model import Model
 from edgecnn.runtime.sources.conveyor import ConveyorSource
 from tests.end_to_end.loop.watch import MIXED, TRUSTING, UNHURRIED, Watch, write_tiny
-from tests.runtime.sinks.brokers import Broker, Listener
+from tests.runtime.sinks.brokers import Broker, Listener, free_port
 from tests.runtime.sinks.test_modbus import controller
 from tests.waiting import PATIENCE, joined, until
 
@@ -85,7 +87,9 @@ def trusting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def running(bundle: Path, *sinks: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+def running(
+    bundle: Path, *sinks: str, prefix: tuple[str, ...] = (), more: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
     """A process that says PASS for ever."""
     line = ["run", str(bundle), "--source", "conveyor:?fps=20&size=64x64", "--threads", "1", "--json"]
     line += [
@@ -95,13 +99,13 @@ def running(bundle: Path, *sinks: str, prefix: tuple[str, ...] = ()) -> Iterator
         str(PATIENCE),
         *(word for sink in sinks for word in ("--sink", sink)),
     ]
-    command = [*prefix, sys.executable, "-m", "edgecnn.cli.app", *line]
+    command = [*prefix, sys.executable, "-m", "edgecnn.cli.app", *line, *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
@@ -126,6 +130,43 @@ def test_no_end_leaves_a_pass_behind(trusting: Path, broker: Broker, number: sig
         with listening(broker) as late:
             until(lambda: late.payloads(f"{TOPIC}/state") == ["UNKNOWN"], "the retained state")
             assert late.payloads(f"{TOPIC}/verdict") == []
+
+
+def test_a_controller_that_is_gone_is_told_and_drives_the_alarm(trusting: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pymodbus", reason="needs edgecnn[modbus]")
+    port = free_port()
+    sink, log = f"modbus://127.0.0.1:{port}/coil/0?unit=7&stall=0&late_ms=60000", tmp_path / "alarm.jsonl"
+    with controller() as horn:
+        alarms = [f"jsonl:{log}", f"modbus://127.0.0.1:{horn.port}/coil/0?unit=7"]
+        with running(trusting, sink, more=tuple(word for alarm in alarms for word in ("--alarm", alarm))) as process:
+            lines: list[str] = []
+            reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
+            reader.start()
+            until(lambda: any("warning: modbus" in line for line in lines), "a line on stderr")
+            until(lambda: alarm_of(log)[-1:] == ["INVALID"], "the alarm")
+            assert horn.coil(1)[-1] == 1
+            with controller(port) as unit:
+                until(lambda: unit.coil(1)[-1:] == [0], "a state that can be trusted")
+                until(lambda: any("note: modbus" in line and "back after" in line for line in lines), "another line")
+                until(lambda: alarm_of(log)[-1:] == ["PASS"], "the end of the alarm")
+                until(lambda: horn.coil(1)[-1:] == [0], "the horn falls silent")
+            until(lambda: alarm_of(log)[-1:] == ["INVALID"], "the alarm, again")
+            until(lambda: horn.coil(1)[-1:] == [1], "the horn, again")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+            joined(reader)
+    told = [finding["reason"] for record in records(log) for finding in record["findings"]]
+    (reason, *_) = [text for text in told if "modbus" in text]
+    assert reason.startswith(f"modbus://127.0.0.1:{port}/coil/0")
+    assert "no answer" in reason
+
+
+def records(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def alarm_of(log: Path) -> list[object]:
+    return [record["state"] for record in records(log)] if log.exists() else []
 
 
 def test_a_hangup_behind_nohup_ends_nothing(trusting: Path, broker: Broker) -> None:

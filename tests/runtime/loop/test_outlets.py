@@ -122,6 +122,29 @@ def test_a_reason_is_kept_until_it_is_cured() -> None:
     outlets.close()
 
 
+def test_a_sink_that_hangs_is_told_before_its_queue_is_full(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outlets_module, "HANG_SECONDS", 0.05)
+    outlets, sink = Outlets(), ListSink(hangs=True)
+    outlets.add("gpio:", sink)
+    outlets.offer(observation(0))
+
+    def told() -> bool:
+        outlets.offer(observation(1))
+        return outlets.figures()[0].failing
+
+    until(told, "the fault")
+    assert outlets.figures()[0].lost == 0
+    assert "it hangs" in outlets.figures()[0].error
+    assert outlets.lost() == {"gpio:": outlets.figures()[0].error}
+    assert [record.getMessage() for record in caplog.records] == [f"gpio:: lost: {outlets.figures()[0].error}"]
+    sink.released.set()
+    until(lambda: outlets.figures()[0].waiting == 0, "the rest")
+    assert outlets.figures()[0].error == ""
+    outlets.close()
+
+
 def test_what_was_taken_and_is_lost_at_the_end_is_counted() -> None:
     class Forgetful(ListSink):
         def close(self) -> None:
