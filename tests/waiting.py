@@ -54,6 +54,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgecnn.runtime.sinks import modbus, mqtt, recorder, webhook
 
     monkeypatch.setattr(outlets, "CLOSE_SECONDS", PATIENCE)
+    monkeypatch.setattr(outlets, "HANG_SECONDS", PATIENCE)
     monkeypatch.setattr(modbus, "ANSWER_SECONDS", PATIENCE)
     monkeypatch.setattr(mqtt, "CONNECT_SECONDS", PATIENCE)
     monkeypatch.setattr(mqtt, "_GOODBYE_SECONDS", PATIENCE)

@@ -49,10 +49,18 @@ def command(
             "video:FILE.mp4, mqtt://HOST/TOPIC, webhook:URL, modbus://HOST/coil/N, gpio://PIN, prometheus:."
         ),
     ] = None,
+    alarm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A sink that is told of no verdicts, but PASS while camera and sinks work and INVALID while one is "
+            "lost: any address that --sink takes."
+        ),
+    ] = None,
     serve: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Show a web page there. Beyond loopback it needs EDGECNN_TOKEN."),
     ] = None,
+    station: Annotated[str, typer.Option(help="Name of this place in all records; default: the host's name.")] = "",
     every: Annotated[
         str | None,
         typer.Option(
@@ -102,8 +110,8 @@ def command(
 
     Every verdict is PASS, REJECT or INVALID. Black, white, stale and missing pictures are INVALID at once, frozen ones
     of a camera's stream after 0.5 s; blurred, noisy, shifted or strange ones after 0.3 s, as far as the calibration
-    frames tell: what they do is said at the start. A lost camera is tried again for ever. SIGTERM and Ctrl-C end it
-    cleanly; systemd's watchdog is served.
+    frames tell: what they do is said at the start. A lost camera is tried again for ever. SIGTERM, SIGHUP and Ctrl-C
+    end it cleanly; systemd's watchdog is served.
     """
     from edgecnn.runtime.loop.parts import PartSettings
     from edgecnn.runtime.model import load
@@ -111,9 +119,10 @@ def command(
     window = reject if window is None else window
     how = PartSettings(parts, reject, window, release, margin, fill, clear, shortest)
     settings = _settings(how, empty, (silence, stale, stuck), check or [], lane or [])
+    settings = dataclasses.replace(settings, station=station)
     with (
         load(bundle, engine, threads, self_test) as model,
-        model.watch(source, every=every, sinks=sink or (), settings=settings) as loop,
+        model.watch(source, every=every, sinks=sink or (), alarms=alarm or (), settings=settings) as loop,
     ):
         watching.serve_page(loop, serve)
         interrupted = watching.drive(loop, as_json, frames, seconds)

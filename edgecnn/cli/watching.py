@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -89,7 +90,8 @@ def drive(loop: Loop, quiet: bool, frames: int | None = None, seconds: float | N
     from edgecnn.runtime.loop.systemd import notify
 
     deadline = float("inf") if seconds is None else time.monotonic() + seconds
-    with loop, _signals(loop.stop) as interrupted, _shown(loop, quiet) as show, _stopped_at(deadline, loop.stop):
+    # Signals are waited for until the loop is closed: its end is what tells the outputs to be safe.
+    with _signals(loop.stop) as interrupted, loop, _shown(loop, quiet) as show, _stopped_at(deadline, loop.stop):
         for remark in loop.remarks:
             console.note(f"note: {remark}")
         notify("READY=1", f"STATUS=watching {loop.source}")
@@ -113,7 +115,7 @@ def summarise(found: Snapshot) -> None:
         console.table("why INVALID", ("", ">frames"), [(name, str(count)) for name, count in why])
     if found.sinks:
         columns = ("sink", ">delivered", ">lost", "last error")
-        rows_of = [(sink.address, str(sink.delivered), str(sink.lost), sink.error) for sink in found.sinks]
+        rows_of = [(sink.address, str(sink.delivered), str(sink.lost), sink.last_error) for sink in found.sinks]
         console.table("sinks", columns, rows_of)
     console.note(
         f"{found.turns} turns in {found.uptime:.1f} s, {found.dropped} frames dropped for newer ones, source opened "
@@ -174,9 +176,9 @@ def _stopped_at(deadline: float, stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Let SIGTERM and the first Ctrl-C end the loop after its turn; a second Ctrl-C interrupts at once.
+    """Let SIGTERM, SIGHUP and the first Ctrl-C end the loop after its turn; a second Ctrl-C interrupts at once.
 
-    Gives a list that holds a number after Ctrl-C.
+    Where SIGHUP is ignored, as behind nohup, it stays so. Gives a list that holds a number after Ctrl-C.
     """
     interrupted: list[int] = []
 
@@ -187,7 +189,10 @@ def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
             if len(interrupted) > 1:
                 raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield interrupted
     finally:
@@ -197,16 +202,47 @@ def _signals(stop: Callable[[], None]) -> Iterator[list[int]]:
 
 @contextmanager
 def _shown(loop: Loop, quiet: bool) -> Iterator[Callable[[Observation], None]]:
-    """Give a function that shows an observation: events as lines on stdout, the figures in one line on stderr."""
-    if quiet:
-        yield lambda observation: None
-        return
+    """Give a function that shows an observation: events as lines on stdout, the figures in one line on stderr.
+
+    What is logged meanwhile, cameras and sinks that are lost and back, are lines on stderr.
+    """
     out, err = console.out(), console.err()
-    if not err.is_terminal:
-        yield lambda observation: _print_event(observation, out.print)
+    if quiet or not err.is_terminal:
+        with _logged(console.note):
+            yield (lambda observation: None) if quiet else lambda observation: _print_event(observation, out.print)
         return
-    with Live(console=err, refresh_per_second=4, transient=True, get_renderable=lambda: _status(loop)) as live:
+    with (
+        Live(console=err, refresh_per_second=4, transient=True, get_renderable=lambda: _status(loop)) as live,
+        _logged(lambda line: live.console.print(line, markup=False, soft_wrap=True)),
+    ):
         yield lambda observation: _print_event(observation, live.console.print)
+
+
+@contextmanager
+def _logged(show: Callable[[str], None]) -> Iterator[None]:
+    """Show what edgecnn logs, from INFO on."""
+    logger, handler = logging.getLogger("edgecnn"), _Lines(show)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Lines(logging.Handler):
+    """Shows each record as one line."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record; whoever logs must not suffer from a terminal that is gone."""
+        with suppress(OSError):
+            self._show(f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {record.getMessage()}")
 
 
 def _print_event(observation: Observation, show: Callable[[Text], None]) -> None:
@@ -220,4 +256,6 @@ def _status(loop: Loop) -> Text:
     text = Text(f"{loop.source}: {source}  {found.fps:.1f} fps  age {_mean(found.age)}  {found.dropped} dropped  ")
     lost = sum(sink.lost for sink in found.sinks)
     text.append(found.state or "-", STYLES.get(found.state, ""))
-    return text.append(f"  {lost} lost by sinks" if lost else "")
+    text.append(f"  {lost} lost by sinks" if lost else "")
+    failing = ", ".join(sink.address for sink in found.sinks if sink.failing)
+    return text.append(f"  NOT DELIVERED: {failing}" if failing else "", STYLES["REJECT"])

@@ -139,6 +139,7 @@ class Model(Closing):
         *,
         every: str | None = None,
         sinks: Sequence[str] = (),
+        alarms: Sequence[str] = (),
         settings: LoopSettings | None = None,
     ) -> Loop:
         """Watch a camera, stream, file or folder: an iterator of observations that ends with the source, or never.
@@ -148,6 +149,7 @@ class Model(Closing):
             every: ``"latest"``: the newest frame counts and others are dropped and counted; ``"frame"``: every frame
                 counts and the source waits. None for what suits the source: cameras latest, files every frame.
             sinks: Addresses of where verdicts go to, e.g. ``"mqtt://broker/line-3"``.
+            alarms: Addresses of sinks that are told while the source or a sink is lost; see `Loop.add_alarm`.
             settings: All else; see `LoopSettings`.
 
         Raises:
@@ -156,7 +158,7 @@ class Model(Closing):
         """
         from edgecnn.runtime.loop.loop import Loop
 
-        return Loop.of(self, source, every=every, sinks=sinks, settings=settings)
+        return Loop.of(self, source, every=every, sinks=sinks, alarms=alarms, settings=settings)
 
     def geometry(self, frame: Image) -> Geometry:
         """Return how the frame lies in the model's picture, to map coordinates back."""

@@ -46,7 +46,20 @@ def started(*arguments: object, **environment: str) -> subprocess.Popen[str]:
 def test_a_folder(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "verdicts.jsonl"
 
-    assert run("run", defect_bundle, "--source", photos, "--sink", f"jsonl:{log}?every=turn", "--json") == 0
+    assert (
+        run(
+            "run",
+            defect_bundle,
+            "--source",
+            photos,
+            "--sink",
+            f"jsonl:{log}?every=turn",
+            "--json",
+            "--station",
+            "line 3",
+        )
+        == 0
+    )
 
     figures = json.loads(capsys.readouterr().out)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -55,7 +68,8 @@ def test_a_folder(defect_bundle: Path, photos: Path, tmp_path: Path, capsys: pyt
     assert figures["findings"] == {"black": 1, "unreadable": 1}
     assert figures["turns"] == 6
     assert [turn["verdict"] == "INVALID" for turn in turns] == [False, False, False, True, True, False]
-    assert [turn["name"] for turn in turns if turn["verdict"] != "INVALID"] == ["0.png", "1.png", "2.png", "5.png"]
+    assert [turn["name"] for turn in turns] == [f"{number}.png" for number in range(6)]
+    assert {turn["station"] for turn in turns} == {"line 3"}
     assert [sink["lost"] for sink in figures["sinks"]] == [0]
 
 

@@ -6,6 +6,7 @@ thread, and a fresh source is opened in a new one. `OPEN_SECONDS` and the longes
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import TypeVar
 from edgecnn.errors import MissingSourceError, SourceError
 from edgecnn.runtime.address import redacted, safe_text
 from edgecnn.runtime.closing import Closing
+from edgecnn.runtime.loop.fault import Fault
 from edgecnn.runtime.loop.slot import Slot
 from edgecnn.runtime.sources import OPEN_SECONDS, READ_SECONDS, Frame, NoFrame, Source
 
@@ -46,12 +48,14 @@ class Shot:
         captured: Seconds on the monotonic clock.
         time: Seconds since 1970.
         judged: To be called when it was judged.
+        name: What the source calls it, whether it could be read or not.
     """
 
     frame: Frame | None
     error: str
     captured: float
     time: float
+    name: str = ""
     judged: Callable[[], None] = _nothing
 
 
@@ -65,6 +69,7 @@ class CaptureState:
         connects: How often it was opened.
         stuck: How often it hung and was left behind.
         frames: Frames read.
+        failing: Whether it is lost, or was within the last seconds.
     """
 
     connected: bool
@@ -72,6 +77,7 @@ class CaptureState:
     connects: int
     stuck: int
     frames: int
+    failing: bool
 
 
 class Capture(Closing):
@@ -84,6 +90,7 @@ class Capture(Closing):
             (see `Source`) is tried again once it was open.
         newest_only: Whether a new frame replaces one that was not taken.
         clock: Returns seconds on the monotonic clock.
+        name: What to call the source, without secrets.
     """
 
     def __init__(
@@ -92,11 +99,13 @@ class Capture(Closing):
         live: bool,
         newest_only: bool,
         clock: Callable[[], float] = time.monotonic,
+        name: str = "source",
     ) -> None:
         self._make, self._live, self._newest_only, self._clock = make, live, newest_only, clock
         self._slot: Slot[Shot] = Slot(newest_only)
         self._abandoned: list[_Reader] = []
         self._counts = _Counts()
+        self._fault = Fault(name, logging.getLogger("edgecnn.source"), clock)
         self._reader = self._started()
 
     def take(self, seconds: float) -> tuple[Shot, int] | None:
@@ -123,7 +132,8 @@ class Capture(Closing):
     def state(self) -> CaptureState:
         """Return how the source is doing; may be called from any thread."""
         counts, reader = self._counts, self._reader
-        return CaptureState(reader.connected, counts.error, counts.connects, counts.stuck, counts.frames)
+        failing = bool(self._fault.reason)
+        return CaptureState(reader.connected, counts.error, counts.connects, counts.stuck, counts.frames, failing)
 
     def close(self) -> None:
         """End the thread. A read that hangs is left behind; its thread closes the source when it returns."""
@@ -132,7 +142,7 @@ class Capture(Closing):
         self._reader.join(GOODBYE_SECONDS if self._reader.keeps_account else 1.0)
 
     def _started(self) -> _Reader:
-        reader = _Reader(self._make(), self._live, self._slot, self._counts, self._clock)
+        reader = _Reader(self._make(), self._live, self._slot, self._counts, self._fault, self._clock)
         reader.start()
         return reader
 
@@ -147,6 +157,7 @@ class Capture(Closing):
         self._abandoned = [*(old for old in self._abandoned if old.is_alive()), reader]
         self._counts.stuck += 1
         self._counts.error = f"it hung for {STUCK_SECONDS:g} s and was left behind"
+        self._fault.update(self._counts.error)
         if len(self._abandoned) > MOST_ABANDONED:
             raise SourceError(
                 f"the source hangs: {len(self._abandoned)} reads never returned. Restart the process; if that does not "
@@ -170,9 +181,16 @@ class _Reader(threading.Thread):
     """One thread around one source."""
 
     def __init__(
-        self, source: Source, live: bool, slot: Slot[Shot], counts: _Counts, clock: Callable[[], float]
+        self,
+        source: Source,
+        live: bool,
+        slot: Slot[Shot],
+        counts: _Counts,
+        fault: Fault,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(name="edgecnn-capture", daemon=True)
+        self._fault = fault
         self._source, self._live, self._slot, self._counts, self._clock = source, live, slot, counts, clock
         self._stopping = threading.Event()
         self._busy_since: float | None = None
@@ -224,11 +242,12 @@ class _Reader(threading.Thread):
                 return
             if isinstance(frame, NoFrame):
                 if frame.reason:
-                    self._give(None, redacted(frame.reason))
+                    self._give(None, redacted(frame.reason), frame.name)
                 continue
             self._tries = 0
             self._counts.frames += 1
-            self._give(frame, "")
+            self._fault.update("")
+            self._give(frame, "", frame.name)
 
     def _call(self, step: Callable[[], Answer]) -> Answer:
         """Call into the source with the time noted, so that a call that hangs is noticed."""
@@ -238,13 +257,13 @@ class _Reader(threading.Thread):
         finally:
             self._busy_since = None
 
-    def _give(self, frame: Frame | None, error: str) -> None:
+    def _give(self, frame: Frame | None, error: str, name: str) -> None:
         if self._stopping.is_set():
             return
         self._given += 1
         hear = getattr(self._source, "judged", None)
         judged = _nothing if hear is None else partial(hear, self._given)
-        self._slot.put(Shot(frame, error, self._clock(), time.time(), judged))
+        self._slot.put(Shot(frame, error, self._clock(), time.time(), name, judged))
 
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():
@@ -257,6 +276,8 @@ class _Reader(threading.Thread):
             kind = type(error) if isinstance(error, SourceError) else SourceError
             self.fatal = kind(safe_text(error))
             self.ended.set()
+        else:
+            self._fault.update(self._counts.error)
 
     def _pause(self) -> float:
         """Return how long to wait before the next try: doubled each time up to the cap, the upper half by chance.

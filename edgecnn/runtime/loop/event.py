@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.arrays import write_npz
-from edgecnn.manifest import Manifest
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.painter import Painter
 from edgecnn.runtime.loop.record import Record, as_record, digest, time_text
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.vision.results import Verdict
 
 Image = npt.NDArray[np.uint8]
@@ -81,29 +80,30 @@ class Origin:
     """Where an event comes from.
 
     Attributes:
-        manifest: The contract of the bundle that ran.
+        run: Which run, of which bundle, and where.
         engine: Name of the engine.
         source: Address of the source, without secrets.
         rules: What decides beside the bundle.
     """
 
-    manifest: Manifest
+    run: Run
     engine: str
     source: str
     rules: Rules
 
     def record(self) -> Record:
         """Return it as values for JSON; digests say which bundle and which model it was."""
-        manifest = self.manifest
+        manifest = self.run.manifest
         bundle = {
             "name": manifest.name,
-            "manifest_sha256": hashlib.sha256(manifest.dumps().encode()).hexdigest(),
+            "manifest_sha256": self.run.bundle_sha256,
             "model": manifest.provenance.model,
             "model_sha256": manifest.provenance.model_sha256,
             "tool_version": manifest.provenance.tool_version,
         }
         rules = {name: dataclasses.asdict(getattr(self.rules, name)) for name in ("health", "parts", "lanes")}
-        return {"bundle": bundle, "engine": self.engine, "source": self.source, "rules": rules}
+        place = {"station": self.run.station, "run": self.run.id}
+        return place | {"bundle": bundle, "engine": self.engine, "source": self.source, "rules": rules}
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ class Event:
         records = [
             moment.record | {"tensor": None if moment.tensor is None else next(indices)} for moment in self.moments
         ]
-        head = {"schema": SCHEMA, "verdict": self.verdict.value, "number": self.trigger.number}
+        number = self.trigger.number
+        head = {"schema": SCHEMA, "id": origin.run.event_id(number), "verdict": self.verdict.value, "number": number}
         times = {"time": time_text(self.trigger.time), "suppressed": self.suppressed}
         return head | times | origin.record() | {"decided": self.decided.number, "moments": records}
 
@@ -154,11 +155,11 @@ class Event:
         if self.decided.image is not None:
             picture = _visible(self.decided.image)
             (folder / FRAME).write_bytes(_jpeg(picture))
-            (folder / OVERLAY).write_bytes(_jpeg(Painter(origin.manifest, picture.shape[1])(self.decided)))
+            (folder / OVERLAY).write_bytes(_jpeg(Painter(origin.run.manifest, picture.shape[1])(self.decided)))
         (folder / EVENT).write_text(json.dumps(self.record(origin), indent=1, allow_nan=False) + "\n", encoding="ascii")
 
 
-def moment_of(observation: Observation) -> Moment:
+def moment_of(observation: Observation, run: Run) -> Moment:
     """Return what is kept of an observation, small enough to keep many.
 
     The record is that of `as_record`, with ``timestamp`` (seconds on the source's clock), ``captured`` (seconds on the
@@ -180,7 +181,7 @@ def moment_of(observation: Observation) -> Moment:
     }
     tensor = None if observation.tensor is None else observation.tensor[0]
     preview = None if image is None else _preview(image)
-    return Moment(as_record(observation) | extra, observation.captured, tensor, preview)
+    return Moment(as_record(observation, run) | extra, observation.captured, tensor, preview)
 
 
 def write_clip(path: Path, moments: Iterable[Moment]) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,11 +16,14 @@ import numpy.typing as npt
 from edgecnn.errors import DataError, OptionError
 from edgecnn.runtime.address import Address, redacted
 from edgecnn.runtime.closing import Closing
+from edgecnn.runtime.loop.alarm import Alarm
 from edgecnn.runtime.loop.capture import Capture, Shot
 from edgecnn.runtime.loop.judge import Judge, Seen
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import Outlets
+from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.loop.tally import Tally
 from edgecnn.runtime.loop.watchdog import Watchdog
@@ -48,6 +52,7 @@ class LoopSettings:
             too late to act on.
         stuck: Seconds that a turn, or the caller between two turns, may take before the watchdog speaks up.
         rules: What is looked for in the picture, and how frames become parts.
+        station: Name of the place that is inspected, for records; empty for the host's name.
         on_stuck: Called from the watchdog's thread with the seconds since the last sign of life.
         on_alive: Called from the watchdog's thread about four times a second while all is well.
     """
@@ -56,6 +61,7 @@ class LoopSettings:
     stale: float = 1.0
     stuck: float = 10.0
     rules: Rules = field(default_factory=Rules)
+    station: str = ""
     on_stuck: Callable[[float], None] = lambda seconds: None
     on_alive: Callable[[], None] = lambda: None
 
@@ -89,15 +95,26 @@ class Loop(Closing):
         self._judge = Judge(model, settings.rules)
         self.remarks = self._judge.remarks
         self._tally, self._outlets = Tally(), Outlets()
-        self.context = SinkContext(model.manifest, model.engine_name, name, self.snapshot, settings.rules)
-        self._number = 0
+        # A file is read no faster than its sinks take it.
+        self._waits = not live and not newest_only
+        self.context = SinkContext(
+            model.manifest,
+            model.engine_name,
+            name,
+            self.snapshot,
+            settings.rules,
+            waits=self._waits,
+            run=Run.begin(model.manifest, settings.station),
+        )
+        self._numbers, self._name = count(1), ""
         self._stopping, self._closing = threading.Event(), threading.Lock()
         self._closed = False
         self._interrupted = False
         self._last_frame = self._last_word = clock()
         self._remembered = -MEMORY_SECONDS
-        self._capture = Capture(make, live, newest_only, clock)
-        self._watchdog = Watchdog(settings.stuck, self._stuck, settings.on_alive, clock)
+        self._alarm: Alarm | None = None
+        self._capture = Capture(make, live, newest_only, clock, name)
+        self._watchdog = Watchdog(settings.stuck, self._stuck, self._alive, clock)
 
     @classmethod
     def of(
@@ -107,6 +124,7 @@ class Loop(Closing):
         *,
         every: str | None = None,
         sinks: Sequence[str] = (),
+        alarms: Sequence[str] = (),
         settings: LoopSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
@@ -121,6 +139,8 @@ class Loop(Closing):
         try:
             for sink in sinks:
                 loop.add(str(Address.parse(sink)), open_sink(sink, loop.context))
+            for sink in alarms:
+                loop.add_alarm(f"alarm {Address.parse(sink)}", open_sink(sink, loop.alarm_context))
         except BaseException:
             loop.close()
             raise
@@ -134,6 +154,23 @@ class Loop(Closing):
             sink: See `edgecnn.runtime.sinks.Sink`.
         """
         self._outlets.add(redacted(address), sink)
+
+    def add_alarm(self, address: str, sink: Sink) -> None:
+        """Tell one more sink how the source and the other sinks do; the loop closes it. See `Alarm`.
+
+        Args:
+            address: What to call it, without secrets.
+            sink: See `edgecnn.runtime.sinks.Sink`.
+        """
+        self._alarm = self._alarm or Alarm()
+        self._alarm.outlets.add(address, sink)
+
+    @property
+    def alarm_context(self) -> SinkContext:
+        """What sinks of alarms are told about this loop: there are no parts, and their records count for themselves."""
+        run = replace(self.context.run, id=f"{self.context.run.id}-alarm")
+        rules = replace(self.context.rules, parts=PartSettings(), empty=None)
+        return replace(self.context, run=run, rules=rules, waits=False)
 
     def __iter__(self) -> Self:
         return self
@@ -152,6 +189,8 @@ class Loop(Closing):
                 if observation is not None:
                     return observation
                 if ended:
+                    if self._waits:
+                        self._outlets.finish(self._patience)
                     break
         except BaseException:
             self.close()
@@ -179,7 +218,8 @@ class Loop(Closing):
             age=tally.age.histogram(),
             inference=tally.inference.histogram(),
             fps=tally.fps(),
-            sinks=self._outlets.figures(),
+            sinks=self._outlets.figures() + (self._alarm.outlets.figures() if self._alarm else ()),
+            source_failing=capture.failing,
         )
 
     def stop(self) -> None:
@@ -196,6 +236,8 @@ class Loop(Closing):
             self._watchdog.close()
             self._capture.close()
             self._outlets.close()
+            if self._alarm:
+                self._alarm.outlets.close()
 
     def _attempt(self) -> tuple[Observation | None, bool]:
         """Take a frame and judge it; None if none came, and whether none will come any more."""
@@ -205,6 +247,7 @@ class Loop(Closing):
         if found is None:
             return (self._silence(now) if self._is_silent(now) else None), ended
         self._last_frame = self._last_word = now
+        self._name = found[0].name
         observation = self._told(self._turn(*found))
         found[0].judged()
         return observation, False
@@ -245,10 +288,9 @@ class Loop(Closing):
             seen = replace(seen, findings=(*seen.findings, Finding("stale", reason)))
         concluded = self._judge.conclude(seen)
         changed, self._interrupted = concluded.changed or self._interrupted, False
-        self._number += 1
         frame = shot.frame
         return Observation(
-            number=self._number,
+            number=next(self._numbers),
             verdict=concluded.verdict,
             state=concluded.state,
             changed=changed,
@@ -262,7 +304,7 @@ class Loop(Closing):
             image=None if frame is None else frame.image,
             tensor=tensor,
             edges=None if tensor is None else self._judge.edges,
-            name="" if frame is None else frame.name,
+            name=shot.name,
             truth=None if frame is None else frame.truth,
             dropped=dropped,
             memory=memory,
@@ -286,18 +328,40 @@ class Loop(Closing):
     def _told(self, observation: Observation) -> Observation:
         """Count an observation and give it to the sinks."""
         self._tally.count(observation)
-        self._outlets.offer(observation)
+        self._outlets.offer(observation, self._patience if self._waits else None)
         self._watchdog.beat()
         return observation
+
+    def _alive(self) -> None:
+        """Say that all is well with the loop, and what is lost around it; from the watchdog's thread."""
+        self._settings.on_alive()
+        if self._alarm:
+            self._alarm.tell(self._lost())
+
+    def _lost(self) -> dict[str, str]:
+        """Return why the source and sinks fail, by name; those that do not are left out."""
+        capture = self._capture.state()
+        away = not capture.connected and not self._capture.ended
+        lost = {self.source: capture.error or "not connected yet"} if away or capture.failing else {}
+        return lost | self._outlets.lost()
+
+    def _patience(self) -> bool:
+        """Tell sinks that are waited for whether to go on; that is no sign of being stuck."""
+        self._watchdog.beat()
+        return not self._stopping.is_set()
 
     def _stuck(self, seconds: float) -> None:
         """Say INVALID for the loop, which cannot speak for itself; from the watchdog's thread."""
         finding = Finding("stuck", f"the engine, or the script around the loop, has not answered for {seconds:.1f} s")
-        now, invalid = self._clock(), Verdict.INVALID
+        now, invalid, number = self._clock(), Verdict.INVALID, next(self._numbers)
         self._interrupted = True
         self._outlets.offer(
-            Observation(self._number, invalid, invalid, True, now, time.time(), now, 0.0, findings=(finding,))
+            Observation(
+                number, invalid, invalid, True, now, time.time(), now, 0.0, findings=(finding,), name=self._name
+            )
         )
+        if self._alarm:
+            self._alarm.tell(self._lost() | {"loop": finding.reason})
         self._settings.on_stuck(seconds)
 
 

@@ -92,17 +92,19 @@ class LoopCollector:
     def _sinks(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        delivered = CounterMetricFamily("edgecnn_sink_delivered", "Taken by the sink.", labels=["sink"])
+        delivered = CounterMetricFamily("edgecnn_sink_delivered", "Arrived where the sink sends to.", labels=["sink"])
         lost = CounterMetricFamily("edgecnn_sink_lost", "Lost on the way to the sink.", labels=["sink"])
-        waiting = GaugeMetricFamily("edgecnn_sink_waiting", "Waiting for the sink.", labels=["sink"])
-        text = "From reading a frame until the sink had done its work."
+        waiting = GaugeMetricFamily("edgecnn_sink_waiting", "Neither delivered nor lost yet.", labels=["sink"])
+        failing = GaugeMetricFamily("edgecnn_sink_failing", "Whether the sink is lost.", labels=["sink"])
+        text = "From reading a frame until its verdict had arrived."
         latency = _empty_histogram("edgecnn_sink_latency_seconds", text, ["sink"])
         for label, sink in _unique(self._snapshot.sinks):
             delivered.add_metric([label], sink.delivered)
             lost.add_metric([label], sink.lost)
             waiting.add_metric([label], sink.waiting)
+            failing.add_metric([label], sink.failing)
             latency.add_metric([label], _buckets(sink.latency), sink.latency.total)
-        yield from (delivered, lost, waiting, latency)
+        yield from (delivered, lost, waiting, failing, latency)
 
 
 def _unique(sinks: Iterable[SinkFigures]) -> Iterator[tuple[str, SinkFigures]]:

@@ -40,7 +40,7 @@ class Observation:
     """One turn of the loop.
 
     Attributes:
-        number: Counts the turns of this run, from 1.
+        number: Counts the turns of this run, from 1; no two have the same.
         verdict: Of this moment alone: PASS, REJECT, INVALID (see ``findings``); None where the task decides nothing.
         state: The verdict after debouncing: what a lamp shall show. INVALID at once, the others as the rules say.
         changed: Whether ``state`` is another than one turn before; True on the first.
@@ -55,7 +55,7 @@ class Observation:
         tensor: What the model saw, uint8 (1, H, W, C), not to be written to; None without a frame.
         edges: What was measured on the frame itself, see `edgecnn.runtime.health.features.Measured`; None where it was
             not looked at thoroughly.
-        name: What the source calls the frame, ``""`` without a name.
+        name: What the source calls the frame, whether it could be read or not; ``""`` without a name.
         truth: What a synthetic source drew, None elsewhere.
         dropped: Frames that came and were left out for a newer one, since the turn before.
         memory: What the judge remembered before this turn (`Judge.memory`); only on some turns, and only for sinks that

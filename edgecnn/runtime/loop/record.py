@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgecnn.runtime.loop.observation import Observation, Part
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
 from edgecnn.vision.results import Finding, Lane, Region, Result, Verdict
 
@@ -20,18 +21,25 @@ RATIO_DIGITS, MOST_POINTS = 5, 12
 """Decimals of scores of lanes and of what follows from them; points that a line is told by."""
 
 
-def as_record(observation: Observation) -> Record:
+def as_record(observation: Observation, run: Run) -> Record:
     """Return what an observation says, without pictures, as values that JSON knows.
 
+    Args:
+        observation: What was seen.
+        run: The run that it belongs to; a sink finds it in its context.
+
     Returns:
-        ``time`` (UTC, ISO 8601, milliseconds), ``number``, ``name``, ``verdict``, ``state``, ``changed``, ``part``,
-        ``findings``, ``label``, ``score``, ``scores``, ``regions``, ``lanes``, ``ego``, ``age_ms`` and ``dropped``,
-        always all of them; what is not known is None or empty. Regions have ``label``, ``score``, ``box`` (left, top,
-        right, bottom), ``polygon`` ([x, y], ...) and ``area``, in pixels of the frame; for ``lanes`` and ``ego`` see
-        `lanes_of`.
+        ``id`` (see `Run.event_id`), ``station``, ``run``, ``bundle``, ``bundle_sha256``, ``time`` (UTC, ISO 8601,
+        milliseconds), ``number``, ``name``, ``verdict``, ``state``, ``changed``, ``part``, ``findings``, ``label``,
+        ``score``, ``threshold`` (from which this label rejects), ``scores``, ``regions``, ``lanes``, ``ego``,
+        ``age_ms`` and ``dropped``, always all of them; what is not known is None or empty. Regions have ``label``,
+        ``score``, ``box`` (left, top, right, bottom), ``polygon`` ([x, y], ...) and ``area``, in pixels of the frame;
+        for ``lanes`` and ``ego`` see `lanes_of`.
     """
     result = observation.result
     return {
+        "id": run.event_id(observation.number),
+        **origin_of(run),
         "time": time_text(observation.time),
         "number": observation.number,
         "name": observation.name,
@@ -42,11 +50,22 @@ def as_record(observation: Observation) -> Record:
         "findings": [_finding(finding) for finding in observation.findings],
         "label": observation.label,
         "score": _number(observation.score),
+        "threshold": run.manifest.threshold_of(observation.label),
         "scores": {} if result is None else {key: _number(value) for key, value in result.decision.scores.items()},
         "regions": [] if result is None else [_region(region) for region in result.decision.regions],
         **lanes_of(result),
         "age_ms": round(observation.age * 1000, 3),
         "dropped": observation.dropped,
+    }
+
+
+def origin_of(run: Run) -> Record:
+    """Return ``station``, ``run``, ``bundle`` and ``bundle_sha256`` of a run."""
+    return {
+        "station": run.station,
+        "run": run.id,
+        "bundle": run.manifest.name,
+        "bundle_sha256": run.bundle_sha256,
     }
 
 
@@ -56,6 +75,7 @@ def as_summary(snapshot: Snapshot) -> Record:
         "uptime_s": round(snapshot.uptime, 3),
         "connected": snapshot.connected,
         "source_error": snapshot.source_error,
+        "source_failing": snapshot.source_failing,
         "connects": snapshot.connects,
         "stuck": snapshot.stuck,
         "frames": snapshot.frames,
@@ -160,6 +180,8 @@ def _sink(figures: SinkFigures) -> Record:
         "lost": figures.lost,
         "waiting": figures.waiting,
         "error": figures.error,
+        "last_error": figures.last_error,
+        "failing": figures.failing,
         "latency_ms": _mean_ms(figures.latency),
     }
 

@@ -55,11 +55,13 @@ class SinkFigures:
 
     Attributes:
         address: The sink's address without secrets.
-        delivered: Given to the sink, and it raised nothing.
-        lost: Thrown away because its queue was full, or given to it and it raised.
-        waiting: In its queue now.
-        error: Its last error, empty if it delivered since.
-        latency: From reading the frame until the sink had done its work.
+        delivered: Arrived: written, answered or confirmed, whatever the sink can know.
+        lost: Thrown away because its queue was full, or given to it and it did not arrive.
+        waiting: Neither yet: in its queue, under way, or taken and not confirmed.
+        error: What is wrong now, empty once it delivers again.
+        latency: From reading the frame until it had arrived.
+        last_error: What was wrong the last time; kept when it delivers again.
+        failing: Whether it fails, or failed within the last seconds.
     """
 
     address: str
@@ -68,6 +70,8 @@ class SinkFigures:
     waiting: int = 0
     error: str = ""
     latency: Histogram = field(default_factory=Histogram)
+    last_error: str = ""
+    failing: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Snapshot:
         inference: What the model took.
         fps: Turns per second over the last seconds.
         sinks: Figures per sink.
+        source_failing: Whether the source is lost, or was within the last seconds.
     """
 
     started: float
@@ -111,3 +116,4 @@ class Snapshot:
     inference: Histogram
     fps: float
     sinks: Sequence[SinkFigures] = ()
+    source_failing: bool = False

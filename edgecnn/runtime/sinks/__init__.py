@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from edgecnn import plugins
 from edgecnn.errors import SinkError, unknown_name
@@ -22,9 +22,12 @@ from edgecnn.manifest import Manifest
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Snapshot
 
 PACKAGE = "edgecnn.runtime.sinks"
+PATIENCE_SECONDS = 20.0
+"""Longest that a sink waits for room or an answer where the source waits for its sinks; then it loses something."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class SinkContext:
         source: Address of the source, without secrets.
         snapshot: Returns the loop's figures as they are now; may be called from any thread.
         rules: What decides beside the bundle.
+        run: Which run this is, of which bundle, and where: what `as_record` wants to know.
+        waits: Whether the source waits until the sinks have taken what it gave, so that nothing need be lost: a file.
     """
 
     manifest: Manifest
@@ -44,6 +49,14 @@ class SinkContext:
     source: str
     snapshot: Callable[[], Snapshot]
     rules: Rules = field(default_factory=Rules)
+    waits: bool = False
+    run: Run = field(kw_only=True)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tells this loop from others: the labels of the metric ``edgecnn_info``."""
+        named = {"bundle": self.manifest.name, "bundle_sha256": self.run.bundle_sha256}
+        return named | {"engine": self.engine, "source": self.source, "station": self.run.station}
 
     @property
     def parts(self) -> bool:
@@ -67,7 +80,8 @@ class Sink(Protocol):
         """Deliver one observation.
 
         Raises:
-            SinkError: If it could not be delivered; it is counted as lost, and the next one is tried.
+            SinkError: If it could not be delivered; it is counted as lost, and the next one is tried. ``lost`` is how
+                many of those taken before are lost as well.
         """
         ...
 
@@ -88,6 +102,30 @@ class Sink(Protocol):
             SinkError: If something was lost after all; everything was given back nevertheless.
         """
         ...
+
+
+@runtime_checkable
+class ConfirmingSink(Sink, Protocol):
+    """A sink whose `send` only begins: it says later, from any thread, what has arrived.
+
+    What it has taken counts as waiting until then. A sink without these two attributes has delivered when `send`
+    returns.
+
+    Attributes:
+        confirm: Set by the loop before anything is sent; the sink calls it for each observation that has arrived for
+            good (confirmed by the broker, written to the disk), with the seconds since its frame was read.
+    """
+
+    confirm: Callable[[float], None]
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing arrives at present, empty while all is well. It is shown until the sink takes it back."""
+        ...
+
+
+def unheard(seconds: float) -> None:
+    """Stand in for `ConfirmingSink.confirm` where no loop listens."""
 
 
 class SinkModule(Protocol):

@@ -30,7 +30,7 @@ class Backlog:
         self._waiting: deque[tuple[Write, int]] = deque()
         self._busy = self._closing = False
         self._held = 0
-        self._lost, self._error = 0, ""
+        self._lost, self._error, self._trouble = 0, "", ""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -40,14 +40,22 @@ class Backlog:
         with self._changed:
             return self._held
 
-    def add(self, write: Write, size: int) -> bool:
-        """Hand over what writes an event, and return whether there was room for it; never waits.
+    @property
+    def trouble(self) -> str:
+        """Why the last event is lost; empty if it was written."""
+        with self._changed:
+            return self._trouble
+
+    def add(self, write: Write, size: int, seconds: float = 0.0) -> bool:
+        """Hand over what writes an event, and return whether there was room for it.
 
         Args:
             write: Writes it.
             size: Bytes that it holds until then.
+            seconds: Longest that this waits for room.
         """
         with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._left <= self._room, seconds)
             if self._left > self._room:
                 self._lose(1, f"an event is lost: {self._left} before it are not written yet, the disk is too slow.")
                 return False
@@ -89,7 +97,7 @@ class Backlog:
         return len(self._waiting) + self._busy
 
     def _lose(self, count: int, error: str) -> None:
-        self._lost, self._error = self._lost + count, error
+        self._lost, self._error, self._trouble = self._lost + count, error, error
 
     def _work(self) -> None:
         while self._write_next():
@@ -104,6 +112,8 @@ class Backlog:
         write, size = found
         try:
             write()
+            with self._changed:
+                self._trouble = ""
         except Exception as error:  # a codec may raise anything, and the thread must not die of it
             with self._changed:
                 self._lose(1, safe_text(error))

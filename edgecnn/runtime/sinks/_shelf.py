@@ -27,7 +27,7 @@ class Shelf:
         budget: Bytes that all of them together may have. What earlier runs left counts.
 
     Raises:
-        SinkError: If the place cannot be made, read or locked.
+        SinkError: If the place cannot be made, read, locked or written to.
     """
 
     def __init__(self, place: Path, budget: int) -> None:
@@ -38,6 +38,7 @@ class Shelf:
             self._lock = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._sweep()
+            _try_out(place)
             names = sorted(path.name for path in place.iterdir() if _NAME.fullmatch(path.name))
             self._kept = deque((name, _size(place / name)) for name in names)
             self._total = sum(size for _, size in self._kept)
@@ -104,6 +105,16 @@ class Shelf:
         """Remove what a killed process left half-written or half-deleted."""
         for path in self._place.glob(f"{_HIDDEN}*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _try_out(place: Path) -> None:
+    """Write a block, so that a disk that is full, or for reading only, shows at once."""
+    hidden = place / f"{_HIDDEN}trial"
+    try:
+        hidden.mkdir()
+        (hidden / "block").write_bytes(bytes(_BLOCK))
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _settle(folder: Path) -> int:

@@ -6,7 +6,8 @@
    the loop says nothing for ``stall`` seconds, and at the end. An INVALID part turns it on for a pulse.
 3. A verdict that comes later than ``late`` after its frame pulses nothing, for another part may be in its place by
    then: it is counted as lost. So is one that could not be written; it is not made up for.
-4. After a failure every output is written again, for nobody knows what they show.
+4. After a failure every output is written again, for nobody knows what they show. The fail-safe output is written at
+   least every `CHECK_SECONDS`, for without a change nobody else would notice that nothing arrives any more.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ REJECT, INVALID, STATE, HEARTBEAT = "reject", "invalid", "state", "heartbeat"
 CODES = {None: 0, Verdict.PASS: 1, Verdict.REJECT: 2, Verdict.INVALID: 3}
 RETRY_SECONDS = 0.5
 BEAT_SECONDS = 0.5
+CHECK_SECONDS = 1.0
 
 
 class Outputs(Protocol):
@@ -86,7 +88,7 @@ class Signal:
         self._until = {REJECT: -math.inf, INVALID: -math.inf}
         self._state: Verdict | None = None
         self._heard = self._beaten = clock()
-        self._beat = 0
+        self._beat, self._checked = 0, -math.inf
         self._written: dict[str, int] = {}
         self._trouble, self._retry = "", -math.inf
         self._changed = threading.Condition()
@@ -167,6 +169,9 @@ class Signal:
         now = self._clock()
         if now < self._retry:
             raise SinkError(self._trouble)
+        if now - self._checked >= CHECK_SECONDS:
+            self._written.pop(INVALID, None)
+            self._checked = now
         for name, value in self._wanted(now).items():
             if self._written.get(name) != value:
                 self._write(name, value)

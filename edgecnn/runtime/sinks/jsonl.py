@@ -14,15 +14,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.observation import Observation
-from edgecnn.runtime.loop.record import Record, as_record, as_summary, time_text
-from edgecnn.runtime.loop.statistics import Snapshot
+from edgecnn.runtime.loop.record import Record, as_record, as_summary, origin_of, time_text
 from edgecnn.runtime.sinks import Sink, SinkContext
 
 EXAMPLE = "jsonl:events.jsonl"
@@ -34,18 +33,18 @@ def sink(address: Address, context: SinkContext) -> Sink:
 
     Raises:
         OptionError: If there is no path, or an option is wrong.
-        SinkError: If the file's folder cannot be made.
+        SinkError: If the file cannot be written.
     """
     if not address.path or address.host:
         raise OptionError(f"{address}: expected a file behind 'jsonl:', for example {EXAMPLE}")
     options = address.options()
-    log = RotatedLog(
-        Path(address.path), int(options.number("max_mb", 10, 0.001, 1e6) * 1e6), options.integer("keep", 5, 1, 1000)
-    )
+    limits = int(options.number("max_mb", 10, 0.001, 1e6) * 1e6), options.integer("keep", 5, 1, 1000)
     every = options.choice("every", "event", ("event", "turn"))
     summary = options.number("summary", 60, 0, 1e6)
     options.done()
-    return JsonLines(log, every == "turn", summary, context.snapshot)
+    log = RotatedLog(Path(address.path), *limits)
+    log.try_out()
+    return JsonLines(log, every == "turn", summary, context)
 
 
 class JsonLines:
@@ -53,20 +52,21 @@ class JsonLines:
 
     images = False
 
-    def __init__(self, log: RotatedLog, every_turn: bool, summary: float, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, log: RotatedLog, every_turn: bool, summary: float, context: SinkContext) -> None:
         self.every_turn = every_turn
-        self._log, self._summary, self._snapshot = log, summary, snapshot
+        self._log, self._summary, self._context = log, summary, context
         self._due = time.monotonic() + summary
 
     def send(self, observation: Observation) -> None:
         """Write one line."""
-        self._log.append(_line(as_record(observation)))
+        self._log.append(_line(as_record(observation, self._context.run)))
 
     def idle(self) -> None:
         """Write the figures when they are due."""
         if self._summary and time.monotonic() >= self._due:
             self._due = time.monotonic() + self._summary
-            self._log.append(_line({"time": time_text(time.time()), "summary": as_summary(self._snapshot())}))
+            told = {"time": time_text(time.time()), "summary": as_summary(self._context.snapshot())}
+            self._log.append(_line(origin_of(self._context.run) | told))
 
     def close(self) -> None:
         """Close the file."""
@@ -93,6 +93,23 @@ class RotatedLog:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"{path.parent}: cannot be made: {error.strerror}.") from error
+
+    def try_out(self) -> None:
+        """Open the file and write half a line that is cut off again, so that what is wrong shows at once.
+
+        Raises:
+            SinkError: If it cannot be written, or another process writes it.
+        """
+        try:
+            self._open()
+            assert self._file is not None
+            # A device or a pipe takes nothing back.
+            if stat.S_ISREG(os.fstat(self._file).st_mode):
+                os.write(self._file, b" ")
+                os.ftruncate(self._file, self._size)
+        except OSError as error:
+            self.close()
+            raise SinkError(f"{self._path}: cannot be written: {error.strerror}.") from error
 
     def append(self, line: bytes) -> None:
         """Write a line, all of it or nothing.
@@ -122,7 +139,9 @@ class RotatedLog:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
-            raise SinkError(f"{self._path}: another process writes it. Give every loop a file of its own.") from error
+            raise SinkError(
+                f"{self._path}: cannot be written: another process writes it. Give every loop a file of its own."
+            ) from error
         self._size = _whole_lines(self._file)
         if self._size < os.fstat(self._file).st_size:
             os.ftruncate(self._file, self._size)

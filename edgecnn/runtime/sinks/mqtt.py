@@ -3,12 +3,15 @@
 ``mqtt://user:${PASSWORD}@broker:1883/line/1?qos=1&every=event``, or ``mqtts:`` behind TLS, with ``ca=FILE`` where the
 broker's certificate is signed by an authority of one's own. Topics below the one in the address:
 
-- ``availability``: ``online``, and ``offline`` at the end, also if this process is killed (last will); retained;
-- ``state``: PASS, REJECT, INVALID or UNKNOWN, retained: what a lamp shall show;
+- ``state``: PASS, REJECT, INVALID or UNKNOWN, retained: what a lamp shall show. UNKNOWN at the end, also if this
+  process is killed (last will);
+- ``availability``: ``online``, and ``offline`` at the end in the same way; retained;
 - ``verdict``: one JSON object an event (`edgecnn.runtime.loop.record.as_record`).
 
-While the broker is away verdicts wait, at most `WAITING` of them, and are sent when it is back; further ones are lost.
-So are those that it has not confirmed when the loop ends.
+A connection has one last will, so ``availability`` has a connection of its own.
+
+A verdict is delivered when the broker has confirmed it. While the broker is away verdicts wait, at most `WAITING` of
+them, and are sent when it is back; further ones are lost. So are those that it has not confirmed when the loop ends.
 There is no ``qos=0``: with it, nobody could count what was lost.
 """
 
@@ -18,8 +21,11 @@ import json
 import secrets
 import socket
 import ssl
+import sys
 import threading
+import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -27,7 +33,7 @@ from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.record import as_record
-from edgecnn.runtime.sinks import Sink, SinkContext, missing
+from edgecnn.runtime.sinks import PATIENCE_SECONDS, Sink, SinkContext, missing, unheard
 from edgecnn.vision.results import Verdict
 
 if TYPE_CHECKING:
@@ -44,6 +50,7 @@ CONNECT_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 4
 """Longest pause between two tries to connect."""
 _GOODBYE_SECONDS = 0.7
+_UNKNOWN = "UNKNOWN"
 
 
 def sink(address: Address, context: SinkContext) -> Sink:
@@ -61,8 +68,8 @@ def sink(address: Address, context: SinkContext) -> Sink:
     every = options.choice("every", "event", ("event", "turn"))
     authority = options.text("ca") if address.scheme == "mqtts" else ""
     options.done()
-    client = _client(address, authority)
-    return Mqtt(client, address, topic, qos, every == "turn")
+    clients = _client(address, authority), _client(address, authority)
+    return Mqtt(*clients, address, topic, qos, every == "turn", context)
 
 
 def _client(address: Address, authority: str) -> Client:
@@ -87,20 +94,35 @@ def _client(address: Address, authority: str) -> Client:
 
 
 class Mqtt:
-    """Publishes verdicts and the state. The client's own thread connects, again and again if need be."""
+    """Publishes verdicts and the state. The clients' own threads connect, again and again if need be.
+
+    Attributes:
+        trouble: Why there is no connection; empty while there is one, and while the first try is under way.
+        connected: Whether there is one.
+    """
 
     images = False
 
-    def __init__(self, client: Client, address: Address, topic: str, qos: int, every_turn: bool) -> None:
-        self.every_turn = every_turn
+    def __init__(
+        self,
+        client: Client,
+        presence: Client,
+        address: Address,
+        topic: str,
+        qos: int,
+        every_turn: bool,
+        context: SinkContext,
+    ) -> None:
+        self.every_turn, self._waits, self._run = every_turn, context.waits, context.run
         self._client, self._shown, self._topic, self._qos = client, str(address), topic, qos
-        self._host, self._port = address.host, address.port or (8883 if address.scheme == "mqtts" else 1883)
-        self._state = "UNKNOWN"
-        self._trouble = "not connected yet"
-        self._last: MQTTMessageInfo | None = None
-        self._unanswered: set[int] = set()
-        # Filled by the client's thread, emptied by the sink's.
-        self._answered: deque[int] = deque()
+        self._place = address.host, address.port or (8883 if address.scheme == "mqtts" else 1883)
+        self._presence = _Presence(presence, f"{topic}/availability")
+        self._state = _UNKNOWN
+        self.trouble, self.connected, self.confirm = "", False, unheard
+        self._unconfirmed: dict[int, float] = {}
+        # Filled by the client's thread, emptied by the sink's: number of the message, and when.
+        self._answers: deque[tuple[int, float]] = deque()
+        self._answered = threading.Event()
         self._started = self._closed = False
 
     def send(self, observation: Observation) -> None:
@@ -109,24 +131,24 @@ class Mqtt:
 
         self._start()
         self._tell_state(observation.state)
-        text = json.dumps(as_record(observation), allow_nan=False)
-        info = self._client.publish(f"{self._topic}/verdict", text, self._qos)
+        text = json.dumps(as_record(observation, self._run), allow_nan=False)
+        info = self._publish(text)
         # Without a connection the client keeps the message until there is one: no loss.
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            raise SinkError(f"{self._shown}: {WAITING} verdicts wait for the broker already ({self._trouble}).")
-        self._last = info
-        self._unanswered.add(info.mid)
+            reason = f" ({self.trouble})" if self.trouble else ""
+            raise SinkError(f"{self._shown}: {WAITING} verdicts wait for the broker already{reason}.")
+        self._unconfirmed[info.mid] = observation.captured
         self._count_answers()
 
     def idle(self) -> None:
         """Begin to connect, the first time; say what is wrong while there is no connection."""
         self._start()
         self._count_answers()
-        if self._trouble:
-            raise SinkError(f"{self._shown}: {self._trouble}. Trying again.")
+        if self.trouble:
+            raise SinkError(f"{self._shown}: {self.trouble}. Trying again.")
 
     def close(self) -> None:
-        """Give waiting verdicts a moment to leave, publish ``offline`` and disconnect.
+        """Give waiting verdicts a moment to leave, publish UNKNOWN and ``offline``, and disconnect.
 
         Raises:
             SinkError: If the broker did not confirm all verdicts; with their number.
@@ -134,50 +156,63 @@ class Mqtt:
         if self._closed or not self._started:
             return
         self._closed = True
-        if self._client.is_connected():
-            with suppress(ValueError, RuntimeError):
-                if self._last:
-                    self._last.wait_for_publish(_GOODBYE_SECONDS)
-            self._retain("availability", "offline")
+        if self.connected or self._waits:
+            self._await_answers()
+        if self.connected:
+            self._retain("state", _UNKNOWN)
+        self._presence.say_goodbye()
         self._client.disconnect()
-        self._end_thread()
-        # The client keeps two sockets to wake its thread until nobody knows it any more.
-        self._client.on_connect = self._client.on_connect_fail = self._client.on_disconnect = None
-        self._client.on_publish = None
-        del self._client
+        _end_threads((self._client, self._presence.client))
+        # A client keeps two sockets to wake its thread until nobody knows it any more.
+        del self._client, self._presence
         self._count_answers()
-        if lost := len(self._unanswered):
-            raise SinkError(f"{self._shown}: {lost} verdicts were not confirmed by the broker.", lost)
+        if lost := len(self._unconfirmed):
+            reason = f" ({self.trouble})" if self.trouble else ""
+            raise SinkError(f"{self._shown}: {lost} verdicts were not confirmed by the broker{reason}.", lost)
+
+    def _publish(self, text: str) -> MQTTMessageInfo:
+        """Publish a verdict; where the source waits, as soon as the broker makes room for it."""
+        from paho.mqtt.enums import MQTTErrorCode
+
+        while True:
+            self._answered.clear()
+            info = self._client.publish(f"{self._topic}/verdict", text, self._qos)
+            full = info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+            if not (full and self._waits and self.connected and self._answered.wait(PATIENCE_SECONDS)):
+                return info
+
+    def _await_answers(self) -> None:
+        """Give the broker a moment to confirm what waits; where the source waits, as long as answers come."""
+        longest = PATIENCE_SECONDS if self._waits else _GOODBYE_SECONDS
+        deadline = time.monotonic() + longest
+        while self._unconfirmed and time.monotonic() < deadline:
+            self._answered.clear()
+            self._count_answers()
+            if self._unconfirmed and self._answered.wait(max(0.0, deadline - time.monotonic())) and self._waits:
+                deadline = time.monotonic() + longest
 
     def _count_answers(self) -> None:
-        while self._answered:
-            self._unanswered.discard(self._answered.popleft())
+        while self._answers:
+            number, answered = self._answers.popleft()
+            captured = self._unconfirmed.pop(number, None)
+            if captured is not None:
+                self.confirm(answered - captured)
 
     def _start(self) -> None:
         if self._started:
             return
         self._started = True
-        self._client.will_set(f"{self._topic}/availability", "offline", qos=1, retain=True)
+        self._client.will_set(f"{self._topic}/state", _UNKNOWN, qos=1, retain=True)
         self._client.on_connect = self._connected
         self._client.on_connect_fail = self._unreachable
         self._client.on_disconnect = self._disconnected
         self._client.on_publish = self._published
-        self._client.connect_async(self._host, self._port, KEEPALIVE_SECONDS)
-        self._client.loop_start()
-
-    def _end_thread(self) -> None:
-        """End the client's thread; a broker that takes nothing is hung up on."""
-        stopper = threading.Thread(target=self._client.loop_stop, name="edgecnn-mqtt-stop", daemon=True)
-        stopper.start()
-        stopper.join(_GOODBYE_SECONDS)
-        connection = self._client.socket()
-        if stopper.is_alive() and isinstance(connection, socket.socket):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        stopper.join(_GOODBYE_SECONDS)
+        for client in (self._client, self._presence.client):
+            client.connect_async(*self._place, KEEPALIVE_SECONDS)
+            client.loop_start()
 
     def _tell_state(self, state: Verdict | None) -> None:
-        text = "UNKNOWN" if state is None else state.value
+        text = _UNKNOWN if state is None else state.value
         if text != self._state:
             self._state = text
             self._retain("state", text)
@@ -190,20 +225,64 @@ class Mqtt:
         self, client: Client, data: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._trouble = f"the broker refused the connection: {reason}"
+            self.trouble = f"the broker refused the connection: {reason}"
             return
-        self._trouble = ""
-        self._retain("availability", "online")
+        self.trouble, self.connected = "", True
         self._retain("state", self._state)
 
     def _published(self, client: Client, data: object, number: int, reason: ReasonCode, properties: Properties) -> None:
-        self._answered.append(number)
+        self._answers.append((number, time.monotonic()))
+        self._answered.set()
 
     def _unreachable(self, client: Client, data: object) -> None:
-        self._trouble = f"no connection to {self._host}:{self._port}"
+        host, port = self._place
+        # paho calls this where it handles the error, and tells it nobody.
+        error = sys.exc_info()[1]
+        self.trouble = f"no connection to {host}:{port}{f': {error}' if error else ''}"
 
     def _disconnected(
         self, client: Client, data: object, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        if not self._trouble or not reason.is_failure:
-            self._trouble = f"the connection was lost: {reason}"
+        self.connected = False
+        if not self._closed and not (self.trouble and reason.is_failure):
+            self.trouble = f"the connection was lost: {reason}"
+
+
+class _Presence:
+    """Says ``online`` and ``offline``, by a connection of its own for the sake of its last will."""
+
+    def __init__(self, client: Client, topic: str) -> None:
+        self.client, self._topic = client, topic
+        client.will_set(topic, "offline", qos=1, retain=True)
+        client.on_connect = self._connected
+
+    def say_goodbye(self) -> None:
+        """Publish ``offline`` and disconnect."""
+        if self.client.is_connected():
+            self.client.publish(self._topic, "offline", qos=0, retain=True)
+        self.client.disconnect()
+
+    def _connected(
+        self, client: Client, data: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if not reason.is_failure:
+            client.publish(self._topic, "online", qos=0, retain=True)
+
+
+def _end_threads(clients: Sequence[Client]) -> None:
+    """End the clients' threads; a broker that takes nothing is hung up on."""
+
+    def stop() -> None:
+        for client in clients:
+            client.loop_stop()
+
+    stopper = threading.Thread(target=stop, name="edgecnn-mqtt-stop", daemon=True)
+    stopper.start()
+    stopper.join(_GOODBYE_SECONDS)
+    for connection in (client.socket() for client in clients):
+        if stopper.is_alive() and isinstance(connection, socket.socket):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+    stopper.join(_GOODBYE_SECONDS)
+    for client in clients:
+        client.on_connect = client.on_connect_fail = client.on_disconnect = client.on_publish = None

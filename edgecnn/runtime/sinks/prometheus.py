@@ -34,10 +34,9 @@ def sink(address: Address, context: SinkContext) -> Sink:
     if address.path.strip("/"):
         raise OptionError(f"{address}: expected an address and a port, for example {EXAMPLE}")
     address.options().done()
-    labels = {"bundle": context.manifest.name, "engine": context.engine, "source": context.source}
 
     def page() -> bytes:
-        return exposition(context.snapshot(), labels)
+        return exposition(context.snapshot(), context.labels)
 
     try:
         import prometheus_client

@@ -6,9 +6,10 @@ larger than the budget, the oldest go. An event is a rejected or INVALID part, o
 while that lasts there is another one every ``repeat`` seconds. What happens while an event is being gathered belongs to
 it. Beyond ``max_per_minute`` events are not kept; the next one that is says how many (``suppressed``).
 
+A turn counts as delivered when it was looked at, one that begins an event when the event is written.
 Events are written by a thread of their own, because compressing a clip takes longer than frames may wait. All pictures
 in memory take up to ``memory_mb``, those of one event at most half of it; while others are not written yet, there is
-less for the next. What is too much for the disk is lost and counted.
+less for the next. What is too much for the disk is lost and counted; a source that waits (a file) waits for the disk.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from edgecnn.runtime.address import Address
 from edgecnn.runtime.loop.event import Event, Moment, Origin, moment_of
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.record import alarm
-from edgecnn.runtime.sinks import Sink, SinkContext
+from edgecnn.runtime.sinks import PATIENCE_SECONDS, Sink, SinkContext, unheard
 from edgecnn.runtime.sinks._backlog import Backlog
 from edgecnn.runtime.sinks._shelf import Shelf
 from edgecnn.vision.results import Verdict
@@ -34,6 +35,7 @@ WAITING = 2
 """Complete events that may wait while another one is written."""
 CLOSE_SECONDS = 5.0
 """Longest that the end waits for events to be written."""
+MOST_PER_MINUTE = 1000
 _MINUTE = 60.0
 
 
@@ -44,6 +46,7 @@ class Limits:
     Attributes:
         before: Seconds before an event.
         after: Seconds after it.
+        patience: Seconds to wait for the disk before something is lost; 0 where the source does not wait.
         memory: Bytes of pictures in memory, of the event that is gathered and of those that are not written yet.
         per_minute: Events in any minute.
         repeat: Seconds after which a state that lasts is an event again.
@@ -54,6 +57,7 @@ class Limits:
     memory: int = 128_000_000
     per_minute: int = 30
     repeat: float = 60.0
+    patience: float = 0.0
 
 
 def sink(address: Address, context: SinkContext) -> Sink:
@@ -70,12 +74,14 @@ def sink(address: Address, context: SinkContext) -> Sink:
         options.number("before", 1, 0, 60),
         options.number("after", 0.5, 0, 60),
         int(options.number("memory_mb", 128, 0.001, 1e5) * 1e6),
-        options.integer("max_per_minute", 30, 1, 1000),
+        # Of a file, minutes of its reading mean nothing.
+        options.integer("max_per_minute", MOST_PER_MINUTE if context.waits else 30, 1, MOST_PER_MINUTE),
         options.number("repeat", 60, 1, 1e6),
+        PATIENCE_SECONDS if context.waits else 0.0,
     )
     budget = int(options.number("budget_mb", 1000, 0.001, 1e9) * 1e6)
     options.done()
-    origin = Origin(context.manifest, context.engine, context.source, context.rules)
+    origin = Origin(context.run, context.engine, context.source, context.rules)
     return Recorder(Shelf(Path(address.path), budget), limits, origin, context.parts)
 
 
@@ -94,13 +100,21 @@ class Recorder:
         self._open: tuple[Verdict, Observation] | None = None
         self._times: deque[float] = deque(maxlen=limits.per_minute)
         self._suppressed = 0
+        self.confirm = unheard
+
+    @property
+    def trouble(self) -> str:
+        """Why the last event is lost; empty if it was written."""
+        return self._backlog.trouble
 
     def send(self, observation: Observation) -> None:
         """Keep a moment; begin an event, or hand over the one that is complete with it."""
-        full = self._keep(moment_of(observation))
+        full = self._keep(moment_of(observation, self._origin.run))
         if self._open is None:
             self._remember(observation)
             self._begin(observation)
+        if self._open is None or self._open[1] is not observation:
+            self.confirm(time.monotonic() - observation.captured)
         if full or self._is_over(observation.captured):
             self._hand_over()
 
@@ -130,7 +144,7 @@ class Recorder:
             SinkError: As `idle`.
         """
         self._hand_over()
-        self._backlog.flush(CLOSE_SECONDS)
+        self._backlog.flush(max(CLOSE_SECONDS, self._limits.patience))
         self._backlog.close()
         self._backlog.complain()
 
@@ -142,13 +156,20 @@ class Recorder:
         """
         self._ring.append(moment)
         self._held += moment.size
-        room = min(self._limits.memory // 2, self._limits.memory - self._backlog.held)
+        room = self._room()
+        if self._limits.patience and self._held > room:
+            self._backlog.flush(self._limits.patience)
+            room = self._room()
         full = self._held > room
         if self._open is None:
             oldest = moment.captured - self._limits.before
             while len(self._ring) > 1 and (self._ring[0].captured < oldest or self._held > room):
                 self._held -= self._ring.popleft().size
         return full
+
+    def _room(self) -> int:
+        """Return how many bytes of pictures there is memory for, beside what waits to be written."""
+        return min(self._limits.memory // 2, self._limits.memory - self._backlog.held)
 
     def _remember(self, observation: Observation) -> None:
         """Keep the worst of the last frames: when a part is judged, it may have left the picture."""
@@ -190,9 +211,12 @@ class Recorder:
         verdict, trigger = self._open
         event = Event(verdict, trigger, self._decided(verdict, trigger), tuple(self._ring), self._suppressed)
         self._open, self._worst = None, None
-        write = partial(self._shelf.put, event.name, lambda folder: event.write(folder, self._origin))
-        if self._backlog.add(write, self._held):
+        if self._backlog.add(partial(self._write, event), self._held, self._limits.patience):
             self._suppressed = 0
+
+    def _write(self, event: Event) -> None:
+        self._shelf.put(event.name, lambda folder: event.write(folder, self._origin))
+        self.confirm(time.monotonic() - event.trigger.captured)
 
     def _decided(self, verdict: Verdict, trigger: Observation) -> Observation:
         """Return the frame to show."""

@@ -59,9 +59,11 @@ class NoFrame:
         reason: What is wrong with the frame that came, in one sentence: a picture that cannot be decoded. It counts as
             a moment without a picture that can be trusted. Empty where nothing is wrong and none has come yet: a
             watched folder without a new file. That is no fault, however long it lasts.
+        name: What to call the frame that came, as of `Frame`.
     """
 
     reason: str = ""
+    name: str = ""
 
 
 class Source(Protocol):

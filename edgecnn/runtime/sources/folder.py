@@ -136,10 +136,11 @@ class Folder:
         return found
 
     def _picture(self, path: Path) -> Frame | NoFrame:
+        name = path.relative_to(self._path).as_posix()
         try:
-            return Frame(read_image(path), path.relative_to(self._path).as_posix())
+            return Frame(read_image(path), name)
         except DataError as error:
-            return NoFrame(str(error))
+            return NoFrame(str(error), name)
 
     def _settle(self) -> None:
         """Deal with what was judged since.

@@ -144,7 +144,7 @@ class Video:
         """Tell the end of the file from its damage."""
         if not self._told and (reason := self._damage(decoder)):
             self._told = True
-            return NoFrame(reason)
+            return NoFrame(reason, f"{self._path.name}#{self._count + 1}")
         if not self._loop or self._count == 0:
             return None
         timestamp, started = self._timestamp + 1.0 / _possible(decoder.rate), self._started

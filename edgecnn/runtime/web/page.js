@@ -93,6 +93,7 @@ function render() {
   document.body.dataset.link = now;
   document.body.dataset.source = state === null || state.figures.connected ? "there" : "lost";
   alarm(now);
+  broken(now);
   verdict(now);
   if (state === null) return;
   const counted = state.figures;
@@ -100,7 +101,7 @@ function render() {
   put("link-text", {live: alive, lost: "no connection", silent: "no news"}[now] ?? now);
   if (now === "lost") return;
   put("bundle", state.bundle);
-  put("about", [state.task, state.engine, state.source].filter(Boolean).join(" · "));
+  put("about", [state.station, state.task, state.engine, state.source].filter(Boolean).join(" · "));
   if (run !== counted.started) { run = counted.started; shown = ""; tag = ""; pictured = null; }
   caption();
   counters(counted);
@@ -122,6 +123,20 @@ function alarm(now) {
   $("alarm").hidden = !text;
 }
 
+// A verdict that nobody gets, or that no camera stands behind, must not look like one.
+function broken(now) {
+  const known = state !== null && now !== "lost";
+  const failing = known ? state.sinks.filter((one) => one.failing) : [];
+  const lost = known && state.figures.source_failing;
+  const words = [lost && "CAMERA LOST", failing.length && "NOT DELIVERED"].filter(Boolean);
+  const why = failing.map((one) => `${one.address}: ${one.error || one.last_error}`);
+  if (lost) why.unshift(`${state.source}: ${state.figures.source_error}`);
+  put("broken-word", words.join(" · "));
+  put("broken-why", why.join("\n"));
+  $("broken").hidden = words.length === 0;
+  document.body.toggleAttribute("data-broken", words.length > 0);
+}
+
 function verdict(now) {
   const moment = shownMoment(), known = (moment === null ? state?.state : moment.state) || "";
   if (now !== "live") {
@@ -133,7 +148,7 @@ function verdict(now) {
   const decides = known !== "";
   document.body.dataset.verdict = decides ? known : "none";
   say(decides ? known : moment?.label ?? "RUNNING", reason(known, moment));
-  document.title = `${decides ? known : moment?.label ?? "running"} · ${state.bundle}`;
+  document.title = `${$("broken").hidden ? "" : "⚠ "}${decides ? known : moment?.label ?? "running"} · ${state.bundle}`;
   score(moment);
 }
 
@@ -281,7 +296,7 @@ function health(counted) {
   const again = `opened ${counted.connects} time${counted.connects === 1 ? "" : "s"}`;
   const stuck = counted.stuck ? ` · ${counted.stuck} read${counted.stuck === 1 ? "" : "s"} abandoned` : "";
   const past = counted.source_error ? ` · ${counted.connected ? "last lost: " : ""}${counted.source_error}` : "";
-  const source = [counted.connected ? "good" : "bad", state.source || "source", `${counted.connected ? "gives frames" : "lost"} · ${again}${stuck}${past}`];
+  const source = [counted.connected && !counted.source_failing ? "good" : "bad", state.source || "source", `${counted.connected ? "gives frames" : "lost"} · ${again}${stuck}${past}`];
   const findings = Object.entries(counted.findings).filter(([, count]) => count);
   const told = findings.map(([kind, count]) => `${kind.replaceAll("_", " ")} ${compact(count)}`).join(" · ");
   const pictures = [told ? "warn" : "good", "Pictures", told ? `not to be trusted: ${told}` : "all could be trusted"];
@@ -295,8 +310,8 @@ function health(counted) {
 function sink(one) {
   const lost = one.lost ? ` · lost ${compact(one.lost)}` : "";
   const waiting = one.waiting ? ` · waiting ${one.waiting}` : "";
-  const error = one.error ? ` · ${one.error}` : "";
-  const level = one.error ? "bad" : one.lost ? "warn" : "good";
+  const error = one.error ? ` · ${one.error}` : one.last_error ? ` · before: ${one.last_error}` : "";
+  const level = one.error || one.failing ? "bad" : one.lost ? "warn" : "good";
   return [level, one.address, `delivered ${compact(one.delivered)}${lost}${waiting} · 99 % within ${seconds(one.p99)}${error}`];
 }
 

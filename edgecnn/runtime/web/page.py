@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import SinkError
 from edgecnn.runtime.loop.observation import Observation
@@ -124,7 +124,13 @@ class Page:
         """Return whether news come from the loop, and the same as JSON."""
         silence, snapshot = self._silence(), self.context.snapshot()
         alive = silence is not None and silence <= STALE_SECONDS
-        told = {"alive": alive, "silence": silence, "state": snapshot.state, "connected": snapshot.connected}
+        told: dict[str, Any] = {
+            "alive": alive,
+            "silence": silence,
+            "state": snapshot.state,
+            "connected": snapshot.connected,
+        }
+        told["failing"] = [sink.address for sink in snapshot.sinks if sink.failing]
         return alive, json.dumps(told).encode()
 
     def _silence(self) -> float | None:

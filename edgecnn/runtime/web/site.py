@@ -162,9 +162,8 @@ def _health(page: Page) -> _Answer:
 
 def _metrics(page: Page) -> _Answer:
     context = page.context
-    labels = {"bundle": context.manifest.name, "engine": context.engine, "source": context.source}
 
     async def answer(request: Request) -> Response:
-        return Response(exposition(context.snapshot(), labels), headers={"Content-Type": CONTENT_TYPE})
+        return Response(exposition(context.snapshot(), context.labels), headers={"Content-Type": CONTENT_TYPE})
 
     return answer

@@ -61,6 +61,7 @@ def state(
     snapshot = context.snapshot()
     content = {
         "bundle": context.manifest.name,
+        "station": context.run.station,
         "task": context.manifest.task,
         "engine": context.engine,
         "source": context.source,
@@ -126,7 +127,7 @@ def _score_text(observation: Observation) -> str:
 
 def _figures(snapshot: Snapshot) -> Json:
     names = ("started", "uptime", "connected", "source_error", "connects", "stuck", "frames", "dropped", "turns")
-    counted = ("verdicts", "parts", "findings", "fps")
+    counted = ("verdicts", "parts", "findings", "fps", "source_failing")
     return {name: getattr(snapshot, name) for name in names + counted}
 
 
@@ -146,6 +147,8 @@ def _sink(sink: SinkFigures) -> Json:
         "lost": sink.lost,
         "waiting": sink.waiting,
         "error": sink.error,
+        "last_error": sink.last_error,
+        "failing": sink.failing,
         "p99": quantile(sink.latency, 0.99),
     }
 

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 
 import edgecnn
+from edgecnn.errors import SinkError
+from edgecnn.runtime.loop import outlets
+from edgecnn.runtime.loop.outlets import WAITING_FRAMES
 from edgecnn.runtime.model import Model
 from edgecnn.vision.results import Verdict
 from tests.end_to_end.loop.watch import MIXED, TRUSTING, UNHURRIED, Watch, stamped, write_tiny
 from tests.runtime.loop.fakes import ListSink
+from tests.waiting import joined
 
 BELT = "conveyor:?fps=50&size=128x96&defects=0.5"
 
@@ -65,6 +69,7 @@ def test_a_video_that_is_cut_off(trusting: Model, tmp_path: Path) -> None:
     assert turns[-1].verdict is Verdict.INVALID
     assert [finding.kind for finding in turns[-1].findings] == ["unreadable"]
     assert "cut off or damaged" in turns[-1].findings[0].reason
+    assert turns[-1].name == f"cut.avi#{len(turns)}"
 
 
 def test_a_video_that_is_cut_off_while_it_is_read(trusting: Model, tmp_path: Path) -> None:
@@ -149,8 +154,75 @@ def test_a_video_on_a_full_disk_is_no_video(mixed: Model, tmp_path: Path, size: 
     figures = loop.snapshot()
 
     assert watch.error is None
-    assert not (tmp_path / "clip.mp4").exists()
-    assert figures.sinks[0].error
+    assert list(tmp_path.iterdir()) == []
+    assert (figures.sinks[0].delivered, figures.sinks[0].lost) == (0, figures.turns)
+    assert "disk" in figures.sinks[0].error
+
+
+SINKS = ("jsonl:{place}/log.jsonl", "recorder:{place}/events", "video:{place}/clip.mp4", "video:{place}/clip.avi")
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_what_cannot_write_is_refused_at_the_start(mixed: Model, tmp_path: Path, sink: str) -> None:
+    address = sink.format(place=tmp_path)
+    with full_disk(), pytest.raises(SinkError, match="cannot be"):
+        mixed.watch(BELT, sinks=[address])
+    with mixed.watch(BELT, sinks=[address]), pytest.raises(SinkError, match="another process"):
+        mixed.watch(BELT, sinks=[address])
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(mixed: Model, tmp_path: Path, sink: str) -> None:
+    with pytest.raises(SinkError, match=r"cannot be (made|written|used)"):
+        mixed.watch(BELT, sinks=[sink.format(place="/proc/self")])
+
+
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_of_a_file_nothing_is_lost(trusting: Model, tmp_path: Path, kind: str) -> None:
+    source, count = tmp_path / "source.avi", 150
+    clip(source, count)
+    if kind == "folder":
+        source = tmp_path / "photos"
+        source.mkdir()
+        for number in range(count):
+            cv2.imwrite(str(source / f"{number:03}.png"), stamped((160, 120)))
+    slow, events = ListSink(images=True, hangs=True), ListSink(every_turn=True)
+    sinks = [f"video:{tmp_path}/clip.avi", f"jsonl:{tmp_path}/log.jsonl?every=turn", f"recorder:{tmp_path}/events"]
+    loop = trusting.watch(source, sinks=sinks, settings=UNHURRIED)
+    loop.add("slow", slow)
+    loop.add("events", events)
+    with Watch(loop) as watch:
+        watch.until(lambda: loop.snapshot().sinks[3].waiting > WAITING_FRAMES, "a queue that is full")
+        held = len(watch.turns)
+        slow.released.set()
+        joined(watch.thread)
+    figures = loop.snapshot()
+
+    assert held <= WAITING_FRAMES + 1
+    assert watch.error is None
+    assert [sink.delivered for sink in figures.sinks] == [count] * 5
+    assert [(sink.lost, sink.waiting, sink.last_error) for sink in figures.sinks] == [(0, 0, "")] * 5
+    assert [seen.number for seen in slow.seen] == list(range(1, count + 1))
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == count
+    video = cv2.VideoCapture(str(tmp_path / "clip.avi"))
+    assert sum(1 for _ in iter(lambda: video.read()[0], False)) == count
+
+
+def test_a_file_waits_for_no_sink_that_hangs(trusting: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlets, "HANG_SECONDS", 0.3)
+    monkeypatch.setattr(outlets, "CLOSE_SECONDS", 0.3)
+    hanging = ListSink(images=True, hangs=True)
+    loop = trusting.watch(clip(tmp_path / "source.avi", 150), sinks=[f"jsonl:{tmp_path}/log.jsonl?every=turn"])
+    loop.add("hanging", hanging)
+    turns = list(loop)
+    figures = loop.snapshot()
+    hanging.released.set()
+
+    assert len(turns) == 150
+    assert (figures.sinks[0].delivered, figures.sinks[0].lost) == (150, 0)
+    assert (figures.sinks[1].delivered, figures.sinks[1].lost, figures.sinks[1].waiting) == (0, 149, 1)
+    assert "too slow, or hangs" in figures.sinks[1].error
 
 
 def test_sinks_that_raise_or_hang_cost_the_loop_nothing(mixed: Model) -> None:

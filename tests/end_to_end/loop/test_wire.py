@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +23,10 @@ from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.loop.statistics import Snapshot
 from edgecnn.runtime.model import Model
 from edgecnn.runtime.sources.conveyor import ConveyorSource
-from tests.end_to_end.loop.watch import MIXED, UNHURRIED, Watch, write_tiny
-from tests.runtime.sinks.brokers import Broker, Listener
+from tests.end_to_end.loop.watch import MIXED, TRUSTING, UNHURRIED, Watch, write_tiny
+from tests.runtime.sinks.brokers import Broker, Listener, free_port
 from tests.runtime.sinks.test_modbus import controller
-from tests.waiting import joined
+from tests.waiting import PATIENCE, joined, until
 
 pytest.importorskip("paho.mqtt", reason="needs edgecnn[mqtt]")
 
@@ -74,6 +79,105 @@ def changed(states: list[str]) -> list[str]:
 
 def lost(figures: Snapshot) -> int:
     return sum(sink.lost for sink in figures.sinks)
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("trusting"), TRUSTING)
+
+
+@contextmanager
+def running(
+    bundle: Path, *sinks: str, prefix: tuple[str, ...] = (), more: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that says PASS for ever."""
+    line = ["run", str(bundle), "--source", "conveyor:?fps=20&size=64x64", "--threads", "1", "--json"]
+    line += [
+        "--silence",
+        str(PATIENCE),
+        "--stale",
+        str(PATIENCE),
+        *(word for sink in sinks for word in ("--sink", sink)),
+    ]
+    command = [*prefix, sys.executable, "-m", "edgecnn.cli.app", *line, *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_no_end_leaves_a_pass_behind(trusting: Path, broker: Broker, number: signal.Signals) -> None:
+    pytest.importorskip("pymodbus", reason="needs edgecnn[modbus]")
+    with listening(broker) as listener, controller() as unit:
+        sinks = (
+            f"mqtt://127.0.0.1:{broker.port}/{TOPIC}",
+            f"modbus://127.0.0.1:{unit.port}/coil/0?unit=7&stall=0&late_ms=60000",
+        )
+        with running(trusting, *sinks) as process:
+            until(lambda: unit.coil(1)[-1:] == [0], "a state that can be trusted")
+            until(lambda: listener.payloads(f"{TOPIC}/state")[-1:] == ["PASS"])
+            until(lambda: listener.payloads(f"{TOPIC}/availability") == ["online"])
+            process.send_signal(number)
+            until(lambda: listener.payloads(f"{TOPIC}/state")[-1:] == ["UNKNOWN"])
+            until(lambda: listener.payloads(f"{TOPIC}/availability")[-1:] == ["offline"])
+            # Coils keep what a killed process left: for that there is the heartbeat.
+            if number != signal.SIGKILL:
+                assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else 0)
+                assert unit.coil(1)[-1] == 1
+        with listening(broker) as late:
+            until(lambda: late.payloads(f"{TOPIC}/state") == ["UNKNOWN"], "the retained state")
+            assert late.payloads(f"{TOPIC}/verdict") == []
+
+
+def test_a_controller_that_is_gone_is_told_and_drives_the_alarm(trusting: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pymodbus", reason="needs edgecnn[modbus]")
+    port = free_port()
+    sink, log = f"modbus://127.0.0.1:{port}/coil/0?unit=7&stall=0&late_ms=60000", tmp_path / "alarm.jsonl"
+    with controller() as horn:
+        alarms = [f"jsonl:{log}", f"modbus://127.0.0.1:{horn.port}/coil/0?unit=7"]
+        with running(trusting, sink, more=tuple(word for alarm in alarms for word in ("--alarm", alarm))) as process:
+            lines: list[str] = []
+            reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
+            reader.start()
+            until(lambda: any("warning: modbus" in line for line in lines), "a line on stderr")
+            until(lambda: alarm_of(log)[-1:] == ["INVALID"], "the alarm")
+            assert horn.coil(1)[-1] == 1
+            with controller(port) as unit:
+                until(lambda: unit.coil(1)[-1:] == [0], "a state that can be trusted")
+                until(lambda: any("note: modbus" in line and "back after" in line for line in lines), "another line")
+                until(lambda: alarm_of(log)[-1:] == ["PASS"], "the end of the alarm")
+                until(lambda: horn.coil(1)[-1:] == [0], "the horn falls silent")
+            until(lambda: alarm_of(log)[-1:] == ["INVALID"], "the alarm, again")
+            until(lambda: horn.coil(1)[-1:] == [1], "the horn, again")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+            joined(reader)
+    told = [finding["reason"] for record in records(log) for finding in record["findings"]]
+    (reason, *_) = [text for text in told if "modbus" in text]
+    assert reason.startswith(f"modbus://127.0.0.1:{port}/coil/0")
+    assert "no answer" in reason
+
+
+def records(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def alarm_of(log: Path) -> list[object]:
+    return [record["state"] for record in records(log)] if log.exists() else []
+
+
+def test_a_hangup_behind_nohup_ends_nothing(trusting: Path, broker: Broker) -> None:
+    with listening(broker) as listener:
+        sink = f"mqtt://127.0.0.1:{broker.port}/{TOPIC}?every=turn"
+        with running(trusting, sink, prefix=("nohup",)) as process:
+            until(lambda: verdicts(listener), "the first verdict")
+            process.send_signal(signal.SIGHUP)
+            count = len(verdicts(listener))
+            until(lambda: len(verdicts(listener)) > count + 20, "more verdicts")
+            assert process.poll() is None
 
 
 def test_every_part_s_verdict_comes_over_the_wire(model: Model, broker: Broker) -> None:

@@ -85,11 +85,12 @@ class ListSink:
         self.every_turn, self.images, self._fails = every_turn, images, fails
         self.seen: list[Observation] = []
         self.released = threading.Event()
-        self.closed = 0
+        self.entered = self.closed = 0
         if not hangs:
             self.released.set()
 
     def send(self, observation: Observation) -> None:
+        self.entered += 1
         self.released.wait(PATIENCE)
         if self._fails:
             raise OSError("no space left on device")

@@ -21,6 +21,7 @@ from edgecnn.runtime.sources import Frame
 from edgecnn.vision.results import Decision, Lane, Verdict
 from tests.runtime.lane_bundle import lines, road, write_lane_bundle
 from tests.runtime.loop.fakes import ScriptedSource
+from tests.runtime.sinks.observations import RUN
 
 ROWS = np.arange(350.0, 150.0, -10.0)
 
@@ -155,14 +156,14 @@ def test_leaving_the_lane_rejects(bundle: Path) -> None:
     assert seen[-1].verdict is Verdict.REJECT
     changes = [observation.number for observation in seen if observation.changed]
     assert len(changes) == 2
-    (_, ego) = (as_record(seen[-1])[name] for name in ("lanes", "ego"))
+    (_, ego) = (as_record(seen[-1], RUN)[name] for name in ("lanes", "ego"))
     assert ego["offset"] == pytest.approx(0.3, abs=0.02)
     assert ego["offset_m"] == pytest.approx(0.3 * 3.5, abs=0.07)
     assert [observation.verdict for observation in watched(bundle, frames, LaneSettings())][-1] is None
 
 
 def test_records_hold_lines_that_json_knows(bundle: Path) -> None:
-    record = as_record(watched(bundle, drive([0.0]), LaneSettings())[0])
+    record = as_record(watched(bundle, drive([0.0]), LaneSettings())[0], RUN)
     assert json.loads(json.dumps(record)) == record
     assert [line["side"] for line in record["lanes"]] == ["left", "right"]
     for line in record["lanes"]:

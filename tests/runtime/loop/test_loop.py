@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -97,11 +100,12 @@ def test_verdict_of_every_frame(model: Model) -> None:
 
 
 def test_a_frame_that_cannot_be_used_is_invalid_and_the_loop_goes_on(model: Model) -> None:
-    deep = Frame(np.zeros((8, 8, 3), np.uint16))
-    seen = watched(model, [NoFrame("7.png: damaged"), deep, Frame(np.zeros((8, 8, 4), np.uint8)), shown(GOOD)])
+    deep = Frame(np.zeros((8, 8, 3), np.uint16), "8.png")
+    seen = watched(model, [NoFrame("7.png: damaged", "7.png"), deep, Frame(np.zeros((8, 8, 4), np.uint8)), shown(GOOD)])
 
     assert [kinds(turn) for turn in seen] == [["unreadable"], ["unusable"], ["unusable"], []]
     assert seen[0].findings[0].reason == "7.png: damaged"
+    assert [turn.name for turn in seen[:2]] == ["7.png", "8.png"]
     assert "must be uint8" in seen[1].findings[0].reason
     assert [turn.verdict for turn in seen] == [Verdict.INVALID] * 3 + [Verdict.PASS]
 
@@ -187,6 +191,10 @@ def test_a_stuck_engine_is_said_to_the_sinks_by_the_watchdog(model: Model) -> No
         (Verdict.PASS, []),
     ]
     assert stuck == [2.0]
+    assert [turn.name for turn in sink.seen] == [GOOD] * 3
+    numbers = [turn.number for turn in sink.seen]
+    assert numbers[0] < numbers[1]
+    assert len(set(numbers)) == 3
 
 
 def test_parts_between_gaps(model: Model) -> None:
@@ -387,6 +395,31 @@ def test_a_clock_that_jumps_changes_nothing(model: Model, tmp_path: Path, monkey
     assert all(0 <= turn.age < PATIENCE for turn in turns)
     assert [(sink.lost, sink.error) for sink in loop.snapshot().sinks] == [(0, ""), (0, "")]
     assert loop.snapshot().uptime < PATIENCE
+
+
+def test_records_say_where_they_come_from(defect_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1_900_000_000, 2_000_000_000))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    log = tmp_path / "log.jsonl"
+    for station in ("line 3", ""):
+        settings = LoopSettings(station=station)
+        sinks = [f"jsonl:{log}?every=turn", f"recorder:{tmp_path / 'events'}"]
+        source = ScriptedSource([shown(GOOD), NoFrame("b.png: damaged", "b.png"), shown(GOOD)], live=False)
+        with load(defect_bundle, "reference") as loaded:
+            list(loaded.watch(source, sinks=sinks, settings=settings))
+
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    digest = hashlib.sha256((defect_bundle / "manifest.json").read_bytes()).hexdigest()
+    assert {record["bundle_sha256"] for record in records} == {digest}
+    assert [record["station"] for record in records] == ["line 3"] * 3 + [socket.gethostname()] * 3
+    assert len({record["run"] for record in records}) == 2
+    identities = [record["id"] for record in records]
+    assert identities == sorted(set(identities))
+    assert all(record["id"].startswith(record["run"]) for record in records)
+    assert [record["name"] for record in records] == [GOOD, "b.png", GOOD] * 2
+    event = json.loads(next((tmp_path / "events").iterdir()).joinpath("event.json").read_text())
+    assert (event["id"], event["station"], event["run"]) == (identities[1], "line 3", records[1]["run"])
+    assert [moment["name"] for moment in event["moments"]] == [GOOD, "b.png", GOOD]
 
 
 def test_stills_are_judged_one_by_one(model: Model) -> None:

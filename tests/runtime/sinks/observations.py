@@ -18,6 +18,7 @@ from edgecnn.manifest import Manifest
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
 from edgecnn.runtime.sinks import SinkContext
 from edgecnn.vision.results import Decision, Finding, Output, Result, Verdict
@@ -28,6 +29,7 @@ PASS, REJECT, INVALID = Verdict.PASS, Verdict.REJECT, Verdict.INVALID
 TIME = 1_900_000_000.125
 """2030-03-17T17:46:40.125Z"""
 MANIFEST: Manifest = tiny_manifest(tiny_graph())
+RUN = Run(MANIFEST, "line 3", "20300317T174640.125Z-0123abcd")
 
 
 def figures(**changed: object) -> Snapshot:
@@ -57,7 +59,7 @@ def figures(**changed: object) -> Snapshot:
 def context(parts: bool = False) -> SinkContext:
     """Return what a sink is told of a loop around the tiny classifier."""
     rules = Rules(parts=PartSettings("frame" if parts else "none"))
-    return SinkContext(MANIFEST, "reference", "synthetic:conveyor", figures, rules)
+    return SinkContext(MANIFEST, "reference", "synthetic:conveyor", figures, rules, run=RUN)
 
 
 def result(label: str = "scratch", score: float = 0.75, logits: tuple[int, ...] = (1, 2, 3, 4)) -> Result:

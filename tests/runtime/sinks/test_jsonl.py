@@ -54,7 +54,7 @@ def test_files_are_rotated_and_capped(tmp_path: Path) -> None:
     assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
     kept = numbers(tmp_path / "a.2") + numbers(tmp_path / "a.1") + numbers(tmp_path / "a")
     assert kept == list(range(41 - len(kept), 41))
-    assert len(kept) > 6
+    assert len(kept) > 5
 
 
 def test_keep_1_has_no_older_file(tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_keep_1_has_no_older_file(tmp_path: Path) -> None:
 def test_summary_is_written_when_due(tmp_path: Path) -> None:
     sink = opened(tmp_path / "a", "summary=0.01")
 
-    def written() -> bool:
+    def written() -> int:
         sink.idle()
-        return (tmp_path / "a").exists()
+        return (tmp_path / "a").stat().st_size
 
     until(written)
     sink.close()
@@ -82,7 +82,7 @@ def test_no_summary_with_0(tmp_path: Path) -> None:
     sink = opened(tmp_path / "a", "summary=0")
     sink.idle()
     sink.close()
-    assert not (tmp_path / "a").exists()
+    assert (tmp_path / "a").read_bytes() == b""
 
 
 @pytest.mark.parametrize("left", [b'{"number":9,"ti', b"x" * 200_000, b""])
@@ -156,11 +156,12 @@ def test_a_device_without_room_raises() -> None:
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
-    first, second = opened(tmp_path / "a"), opened(tmp_path / "a")
+    first = opened(tmp_path / "a")
     first.send(observed(1))
-    with pytest.raises(SinkError, match="another process"):
-        second.send(observed(2))
+    with nothing_left(), pytest.raises(SinkError, match="another process"):
+        opened(tmp_path / "a")
     first.close()
+    second = opened(tmp_path / "a")
     second.send(observed(3))
     second.close()
     assert numbers(tmp_path / "a") == [1, 3]

@@ -19,7 +19,7 @@ from edgecnn.runtime.loop.event import RECORD_BYTES, Event, Origin
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import WAITING_FRAMES, Outlet
 from edgecnn.runtime.loop.parts import PartSettings
-from edgecnn.runtime.loop.record import as_record, digest
+from edgecnn.runtime.loop.record import as_record, digest, time_text
 from edgecnn.runtime.loop.rules import Rules
 from edgecnn.runtime.sinks import _backlog, open_sink, recorder
 from edgecnn.runtime.sinks.recorder import WAITING, Recorder
@@ -30,6 +30,7 @@ from tests.runtime.sinks.observations import (
     MANIFEST,
     PASS,
     REJECT,
+    RUN,
     TIME,
     context,
     judged,
@@ -126,7 +127,7 @@ def test_the_tensors_and_digests_are_those_of_the_model(tmp_path: Path) -> None:
         assert moment["outputs_sha256"] == digest(expected.result)
         assert (moment["height"], moment["width"], moment["channels"]) == (36, 64, 3)
         assert moment["timestamp"] == moment["number"]
-        assert moment["time"] == as_record(expected)["time"]
+        assert moment["time"] == as_record(expected, RUN)["time"]
 
 
 def test_what_the_judge_remembered_and_its_rules_are_told(tmp_path: Path) -> None:
@@ -317,7 +318,7 @@ class SlowDisk:
 def offered(outlet: Outlet, numbers: range, rejected: int) -> None:
     """Offer turns as fast as the sink takes them, or a camera would send them."""
     for number in numbers:
-        until(lambda: outlet.figures().waiting < WAITING_FRAMES // 2, "the sink")
+        until(lambda: outlet.figures().waiting < WAITING_FRAMES // 2 + WAITING + 1, "the sink")
         outlet.offer(seen(number, REJECT if number == rejected else PASS, changed=number == rejected))
 
 
@@ -326,7 +327,8 @@ def test_a_slow_disk_costs_no_frame_of_the_next_events(tmp_path: Path, monkeypat
     outlet = Outlet("recorder:", opened(tmp_path, "before=3.95&after=0.25"))
     for turn in range(WAITING + 1):
         offered(outlet, range(50 * turn + 1, 50 * turn + 51), 50 * turn + 44)
-    until(lambda: outlet.figures().delivered == 150, "all turns")
+    until(lambda: outlet.figures().delivered == 150 - (WAITING + 1), "all turns but those that began events")
+    assert outlet.figures().waiting == WAITING + 1
     assert disk.begun.is_set()
     assert events(tmp_path) == []
     disk.goes_on.set()
@@ -346,7 +348,8 @@ def test_an_event_too_many_for_a_slow_disk_is_lost_and_counted(tmp_path: Path, m
     for number in range(1, WAITING + 3):
         outlet.offer(seen(number, REJECT, changed=True))
     until(lambda: outlet.figures().lost == 1, "a lost event")
-    assert (outlet.figures().delivered, outlet.figures().error) == (
+    assert (outlet.figures().delivered, outlet.figures().waiting, outlet.figures().error) == (
+        0,
         WAITING + 1,
         f"an event is lost: {WAITING + 1} before it are not written yet, the disk is too slow.",
     )
@@ -449,6 +452,25 @@ def test_a_full_disk_leaves_nothing_and_recording_goes_on(tmp_path: Path) -> Non
     """)
     errors = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0, errors
+
+
+def test_why_an_event_is_lost_is_shown_until_one_is_written(tmp_path: Path) -> None:
+    """Turns that only pass by show nothing about the disk."""
+    outlet = Outlet("recorder:", opened(tmp_path, "before=0&after=0&max_per_minute=1000"))
+    hidden = tmp_path / f".edgecnn-{time_text(TIME + 1).replace('-', '').replace(':', '')}-000001-REJECT"
+    hidden.write_text("in its way")
+    outlet.offer(seen(1, REJECT, changed=True))
+    until(lambda: outlet.figures().lost == 1, "the loss")
+    for number in range(2, 12):
+        outlet.offer(seen(number))
+        until(lambda number=number: outlet.figures().delivered == number - 1, "the turn")
+        assert "the event is lost: File exists" in outlet.figures().error
+    outlet.offer(seen(20, REJECT, changed=True))
+    until(lambda: outlet.figures().delivered == 11, "the event")
+    until(lambda: not outlet.figures().error, "the cure")
+    outlet.stop()
+    outlet.join(PATIENCE)
+    assert [told(folder)["number"] for folder in events(tmp_path)] == [20]
 
 
 @pytest.mark.parametrize("address", ["recorder:", "recorder://events/a", "recorder:x?before=-1", "recorder:x?befor=1"])

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from edgecnn.errors import SinkError
-from edgecnn.runtime.sinks._signal import HEARTBEAT, INVALID, REJECT, STATE, Signal, Timing
+from edgecnn.runtime.sinks._signal import CHECK_SECONDS, HEARTBEAT, INVALID, REJECT, STATE, Signal, Timing
 from edgecnn.vision.results import Verdict
 from tests.clock import Clock
 from tests.runtime.sinks.observations import judged, nothing_left, observed, turned
@@ -172,6 +172,17 @@ def test_nothing_is_written_twice() -> None:
         signal.send(observed(number, Verdict.PASS, captured=clock.now))
         signal.idle()
     assert len(panel.written) == 4
+    signal.close()
+
+
+def test_outputs_that_are_gone_are_noticed_though_nothing_changes() -> None:
+    panel, clock = Panel(), Clock()
+    signal = Signal(panel, Timing(), parts=False, clock=clock)
+    signal.send(observed(1, Verdict.PASS, captured=clock.now))
+    panel.broken = True
+    clock.sleep(CHECK_SECONDS)
+    with pytest.raises(SinkError, match="cable"):
+        signal.send(observed(2, Verdict.PASS, captured=clock.now))
     signal.close()
 
 

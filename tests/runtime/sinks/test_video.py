@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,9 +10,12 @@ import pytest
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.loop.observation import Observation
-from edgecnn.runtime.sinks import Sink, open_sink
+from edgecnn.runtime.loop.outlets import Outlet
+from edgecnn.runtime.sinks import open_sink, video
+from edgecnn.runtime.sinks.video import VideoSink
 from edgecnn.vision.results import Verdict
-from tests.runtime.sinks.observations import context
+from tests.runtime.sinks.observations import context, nothing_left
+from tests.waiting import PATIENCE, until
 
 
 def turn(number: int, timestamp: float, size: tuple[int, int] = (90, 120), level: int = 100) -> Observation:
@@ -18,8 +23,10 @@ def turn(number: int, timestamp: float, size: tuple[int, int] = (90, 120), level
     return Observation(number, Verdict.PASS, Verdict.PASS, False, timestamp, 0.0, timestamp, 0.0, image=image)
 
 
-def opened(path: Path, options: str = "fps=10") -> Sink:
-    return open_sink(f"video:{path}?{options}", context())
+def opened(path: Path, options: str = "fps=10", waits: bool = False) -> VideoSink:
+    sink = open_sink(f"video:{path}?{options}", replace(context(), waits=waits))
+    assert isinstance(sink, VideoSink)
+    return sink
 
 
 def pictures(path: Path) -> list[np.ndarray]:
@@ -64,16 +71,94 @@ def test_frames_are_brought_to_the_size_of_the_first(tmp_path: Path) -> None:
     assert [picture.shape for picture in pictures(tmp_path / "seen.avi")] == [(44, 64, 3)] * 2
 
 
-def test_it_ends_at_its_largest_size(tmp_path: Path) -> None:
-    sink, rng = opened(tmp_path / "seen.avi", "fps=10&max_mb=1"), np.random.default_rng(0)
+def noisy(number: int) -> Observation:
+    """A turn whose picture takes room."""
+    found = turn(number, number / 10, (480, 640))
+    assert found.image is not None
+    found.image[:] = np.random.default_rng(number).integers(0, 256, found.image.shape, np.uint8)
+    return found
+
+
+def test_the_next_video_begins_at_the_largest_size_and_the_oldest_goes(tmp_path: Path) -> None:
+    sink, confirmed = opened(tmp_path / "seen.avi", "fps=10&max_mb=1&keep=3"), []
+    sink.confirm = confirmed.append
     for number in range(60):
-        observation = turn(number, number / 10, (480, 640))
-        observation.image[:] = rng.integers(0, 256, observation.image.shape, np.uint8)
-        sink.send(observation)
+        sink.send(noisy(number))
+    before = len(confirmed)
     sink.close()
 
-    assert 1 << 20 < (tmp_path / "seen.avi").stat().st_size < 4 << 20
-    assert 0 < len(pictures(tmp_path / "seen.avi")) < 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seen.1.avi", "seen.2.avi", "seen.avi"]
+    assert all((tmp_path / name).stat().st_size < 4 << 20 for name in ("seen.1.avi", "seen.2.avi", "seen.avi"))
+    assert 0 < before < 60 == len(confirmed)
+
+
+def test_a_restart_overwrites_nothing(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        sink = opened(tmp_path / "seen.avi", "fps=10&keep=2")
+        for step in range(number):
+            sink.send(turn(step, step / 10))
+        sink.close()
+
+    assert [len(pictures(tmp_path / name)) for name in ("seen.avi", "seen.1.avi")] == [3, 2]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_run_without_pictures_leaves_older_videos_alone(tmp_path: Path) -> None:
+    (tmp_path / "seen.avi").write_bytes(b"older")
+    with nothing_left():
+        opened(tmp_path / "seen.avi").close()
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("seen.avi", b"older")]
+
+
+@pytest.mark.parametrize(("step", "options", "rate"), [(1 / 25, "", 25), (0.0, "", 15), (1 / 25, "fps=10", 10)])
+def test_of_a_file_every_frame_is_there_at_its_own_rate(tmp_path: Path, step: float, options: str, rate: float) -> None:
+    sink, now = opened(tmp_path / "seen.avi", options, waits=True), time.monotonic()
+    for number in range(50):
+        # Without a clock of its own, a frame's time is that of its reading.
+        stamps = {"timestamp": number * step} if step else {"captured": now + number**2, "timestamp": now + number**2}
+        sink.send(replace(turn(number, 0.0, level=5 * number), **stamps))
+    sink.close()
+
+    seen = pictures(tmp_path / "seen.avi")
+    assert [round(picture[70:85, 20:100].mean() / 5) for picture in seen] == list(range(50))
+    assert cv2.VideoCapture(str(tmp_path / "seen.avi")).get(cv2.CAP_PROP_FPS) == pytest.approx(rate)
+
+
+def test_a_single_picture_of_a_folder_is_a_video(tmp_path: Path) -> None:
+    sink = opened(tmp_path / "seen.avi", "", waits=True)
+    sink.send(turn(1, 0.0))
+    sink.close()
+    assert len(pictures(tmp_path / "seen.avi")) == 1
+
+
+def test_a_disk_that_is_nearly_full_ends_the_video_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 1 << 40
+    monkeypatch.setattr(video, "free_bytes", lambda folder: free)
+    outlet = Outlet("video:", opened(tmp_path / "seen.avi"))
+    for number in range(10):
+        outlet.offer(turn(number, number / 10))
+    until(lambda: outlet._queue.empty(), "the first turns")
+    assert outlet.figures().delivered == 0
+    free = 1000
+    outlet.offer(turn(10, 1.0))
+    until(lambda: outlet.figures().lost == 1, "the loss")
+    assert (outlet.figures().delivered, outlet.figures().waiting) == (10, 0)
+    assert "less than 16 MB are free" in outlet.figures().error
+    free = 1 << 40
+    outlet.offer(turn(11, 1.1))
+    outlet.stop()
+    outlet.join(PATIENCE)
+    assert [len(pictures(tmp_path / name)) for name in ("seen.1.avi", "seen.avi")] == [10, 1]
+    assert (outlet.figures().delivered, outlet.figures().lost, outlet.figures().error) == (11, 1, "")
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    first = opened(tmp_path / "seen.avi")
+    with nothing_left(), pytest.raises(SinkError, match=r"seen\.avi: cannot be written: another process writes it"):
+        opened(tmp_path / "seen.avi")
+    first.send(turn(1, 0.0))
+    first.close()
+    assert len(pictures(tmp_path / "seen.avi")) == 1
 
 
 @pytest.mark.parametrize(

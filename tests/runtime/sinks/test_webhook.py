@@ -11,7 +11,7 @@ import pytest
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.sinks import open_sink, webhook
-from tests.runtime.sinks.observations import REJECT, context, nothing_left, turned
+from tests.runtime.sinks.observations import REJECT, RUN, context, nothing_left, turned
 from tests.waiting import PATIENCE
 
 
@@ -24,6 +24,7 @@ class Receiver:
     paths: list[str] = field(default_factory=list)
     bodies: list[dict[str, object]] = field(default_factory=list)
     authorization: list[str | None] = field(default_factory=list)
+    tries: list[tuple[str, str]] = field(default_factory=list)
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def receiver(*answers: int) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             found.paths.append(self.path)
             found.authorization.append(self.headers["Authorization"])
+            found.tries.append((self.headers["Edgecnn-Event-Id"], self.headers["Edgecnn-Attempt"]))
             found.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             status = found.answers.pop(0) if len(found.answers) > 1 else found.answers[0]
             if status == 0:
@@ -95,6 +97,17 @@ def test_what_may_pass_is_tried_again(trouble: int, monkeypatch: pytest.MonkeyPa
     with nothing_left(), receiver(trouble, 200) as found:
         open_sink(f"webhook:http://127.0.0.1:{found.port}/", context()).send(turned())
     assert [body["number"] for body in found.bodies] == [1, 1]
+
+
+def test_tries_can_be_told_apart_and_events_too() -> None:
+    with receiver(503, 503, 200, 200) as found:
+        sink = open_sink(f"webhook:http://127.0.0.1:{found.port}/", context())
+        sink.send(turned(1))
+        sink.send(turned(2))
+    first, second = RUN.event_id(1), RUN.event_id(2)
+    assert found.tries == [(first, "1"), (first, "2"), (first, "3"), (second, "1")]
+    assert [body["id"] for body in found.bodies] == [first, first, first, second]
+    assert found.bodies[0] == found.bodies[1] == found.bodies[2]
 
 
 def test_what_lasts_is_lost_after_three_tries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from edgecnn.manifest import EngineEntry, InputContract, Manifest, OutputContrac
 from edgecnn.runtime.loop.observation import Observation, Part
 from edgecnn.runtime.loop.parts import PartSettings
 from edgecnn.runtime.loop.rules import Rules
+from edgecnn.runtime.loop.run import Run
 from edgecnn.runtime.loop.statistics import Histogram, SinkFigures, Snapshot
 from edgecnn.runtime.sinks import SinkContext
 from edgecnn.runtime.web.page import Page
@@ -78,7 +79,8 @@ class Line:
     def context(self) -> SinkContext:
         """What a sink is told."""
         rules = Rules(parts=PartSettings("frame" if self.parts else "none"))
-        return SinkContext(manifest(), "reference", "rtsp://***@cam/1", lambda: self.figures, rules)
+        run = Run(manifest(), "line 3", "20300317T174640.125Z-0123abcd")
+        return SinkContext(run.manifest, "reference", "rtsp://***@cam/1", lambda: self.figures, rules, run=run)
 
     def see(self, verdict: Verdict, score: float = 0.2, part: Part | None = None, frame: bool = True) -> Observation:
         """Return the next turn."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from edgecnn.runtime.loop.observation import Observation, Part
+from edgecnn.runtime.loop.statistics import SinkFigures
 from edgecnn.runtime.web import page as page_module
 from edgecnn.runtime.web import pictures as pictures_module
 from edgecnn.runtime.web.page import Page
@@ -91,6 +92,31 @@ def test_verdicts_are_shown_by_word_symbol_and_reason(browser: Browser, serve: S
     # What a screen reader says.
     assert browser.text("#spoken") == "INVALID. the picture is almost black: mean 2 of 255"
     assert browser.value("document.title").startswith("INVALID")
+    assert browser.complaints() == []
+
+
+def test_a_sink_or_a_camera_that_is_lost_is_larger_than_a_pass(browser: Browser, serve: Serve, line: Line) -> None:
+    page = serve()
+    page.send(line.see(Verdict.PASS))
+    show(browser, page)
+    hidden = "document.getElementById('broken').hidden"
+    assert browser.value(hidden) is True
+
+    dead = SinkFigures("modbus://plc/coil/0", 9, 3, 0, "no answer", failing=True)
+    line.figures = replace(line.figures, sinks=(dead,))
+    browser.wait(f"!{hidden}")
+    assert browser.text("#broken-word") == "NOT DELIVERED"
+    assert browser.text("#broken-why") == "modbus://plc/coil/0: no answer"
+    size = "parseFloat(getComputedStyle(document.getElementById('{}')).fontSize)"
+    assert browser.value(size.format("broken-word")) >= browser.value(size.format("word"))
+    assert browser.value("document.getElementById('broken').getBoundingClientRect().bottom < innerHeight") is True
+    assert browser.value("document.title").startswith("⚠ PASS")
+
+    line.figures = replace(line.figures, source_failing=True, source_error="no frame for 3 s")
+    browser.wait("document.getElementById('broken-word').textContent.startsWith('CAMERA LOST')")
+    assert "rtsp://***@cam/1: no frame for 3 s" in browser.text("#broken-why")
+    line.figures = replace(line.figures, sinks=(), source_failing=False)
+    browser.wait(hidden)
     assert browser.complaints() == []
 
 

@@ -50,6 +50,8 @@ def test_the_newest_turn_and_the_figures_are_told(line: Line) -> None:
         "lost": 200,
         "waiting": 3,
         "error": "the broker does not answer",
+        "last_error": "",
+        "failing": False,
         "p99": 0.019,
     }
     assert content["history"]["dropped"] == [3]
