@@ -21,10 +21,13 @@ def size_of(data: bytes) -> Size:
     """Return width and height in pixels that a JPEG, PNG, BMP, WebP, TIFF, PGM or PPM asks for; `NONE` for all else.
 
     Raises:
-        struct.error: If the header is cut off.
+        ValueError: If what says so is cut off.
     """
     found = next((reader for mark, reader in _READERS.items() if data.startswith(mark)), None)
-    return NONE if found is None else found(data)
+    try:
+        return NONE if found is None else found(data)
+    except struct.error as error:
+        raise ValueError("it is cut off") from error
 
 
 def _jpeg(data: bytes) -> Size:

@@ -38,6 +38,8 @@ Image = npt.NDArray[np.uint8]
 
 EVERY = ("latest", "frame")
 WAIT_SECONDS = 0.25
+ALARM_SECONDS = 2.0
+"""Longest that the end waits for alarms, behind the sinks: nothing of worth waits there."""
 MEMORY_SECONDS = 0.25
 """How often what the judge remembers is kept: a recorded event begins where it was, and can be judged again."""
 
@@ -237,7 +239,7 @@ class Loop(Closing):
             self._capture.close()
             self._outlets.close()
             if self._alarm:
-                self._alarm.outlets.close()
+                self._alarm.outlets.close(ALARM_SECONDS)
 
     def _attempt(self) -> tuple[Observation | None, bool]:
         """Take a frame and judge it; None if none came, and whether none will come any more."""

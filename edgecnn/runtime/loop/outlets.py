@@ -243,10 +243,14 @@ class Outlets:
         """Return why sinks fail, by address; those that do not are left out."""
         return {outlet.address: outlet.fault for outlet in self._outlets if outlet.fault}
 
-    def close(self) -> None:
-        """Let all sinks deliver what waits, side by side, and end; those that hang are left behind."""
+    def close(self, seconds: float | None = None) -> None:
+        """Let all sinks deliver what waits, side by side, and end; those that hang are left behind.
+
+        Args:
+            seconds: Longest that this takes; None for `CLOSE_SECONDS`.
+        """
         for outlet in self._outlets:
             outlet.stop()
-        deadline = time.monotonic() + CLOSE_SECONDS
+        deadline = time.monotonic() + (CLOSE_SECONDS if seconds is None else seconds)
         for outlet in self._outlets:
             outlet.join(deadline - time.monotonic())

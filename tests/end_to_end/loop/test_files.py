@@ -210,8 +210,8 @@ def test_of_a_file_nothing_is_lost(trusting: Model, tmp_path: Path, kind: str) -
 
 
 def test_a_file_waits_for_no_sink_that_hangs(trusting: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlets, "HANG_SECONDS", 0.3)
-    monkeypatch.setattr(outlets, "CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(outlets, "HANG_SECONDS", 1.5)
+    monkeypatch.setattr(outlets, "CLOSE_SECONDS", 1.5)
     hanging = ListSink(images=True, hangs=True)
     loop = trusting.watch(clip(tmp_path / "source.avi", 150), sinks=[f"jsonl:{tmp_path}/log.jsonl?every=turn"])
     loop.add("hanging", hanging)
@@ -222,7 +222,7 @@ def test_a_file_waits_for_no_sink_that_hangs(trusting: Model, tmp_path: Path, mo
     assert len(turns) == 150
     assert (figures.sinks[0].delivered, figures.sinks[0].lost) == (150, 0)
     assert (figures.sinks[1].delivered, figures.sinks[1].lost, figures.sinks[1].waiting) == (0, 149, 1)
-    assert "too slow, or hangs" in figures.sinks[1].error
+    assert "hangs" in figures.sinks[1].error
 
 
 def test_sinks_that_raise_or_hang_cost_the_loop_nothing(mixed: Model) -> None:
