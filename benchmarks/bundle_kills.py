@@ -3,8 +3,8 @@
     python benchmarks/bundle_kills.py --kills 200
 
 Every export is a process of its own, forked from one that has loaded all it needs, and is killed with SIGKILL somewhere
-between its start and twice the time that the first one took. Then the bundle is opened, and must be the one of before or
-the one that was being written. Progress goes to stderr, the result to stdout; exit code 1 if a bundle was lost.
+between its start and twice the time that the first one took. Then the bundle is opened: it must be the old one or the
+one that was being written. Progress goes to stderr, the result to stdout; exit code 1 if a bundle was lost.
 """
 
 from __future__ import annotations
