@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -64,7 +65,7 @@ def _all(names: Sequence[str], options: argparse.Namespace) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     running: list[tuple[str, subprocess.Popen[str]]] = []
     end = time.monotonic() + options.seconds
-    with Progress(*columns) as bar:
+    with suppress(KeyboardInterrupt), Progress(*columns) as bar:
         task = bar.add_task("fuzzing", total=sum(int(b) - int(a) for _, a, b in map(_split, pieces)))
         while pieces or running:
             while pieces and len(running) < options.jobs and time.monotonic() < end:
