@@ -29,10 +29,11 @@ from edgecnn.runtime import engines
 from edgecnn.runtime.bundle import Bundle, digest_of, read_golden, write_bundle
 from edgecnn.runtime.engines import _onnx_file, _tflite_file
 from edgecnn.runtime.evaluation import labelled
-from edgecnn.runtime.health.reference import Gatherer, Reference
+from edgecnn.runtime.health.gatherer import Gatherer
+from edgecnn.runtime.health.reference import Reference
 from edgecnn.runtime.loop.replay import Recording
 from edgecnn.runtime.model import REFERENCE, run_frames
-from edgecnn.runtime.sources._jpegs import JpegSplitter
+from edgecnn.runtime.sources._pictures import PictureSplitter
 from edgecnn.vision.frames import Frames
 from edgecnn.vision.preprocess import Preprocess
 from edgecnn.vision.read import decode_image
@@ -246,7 +247,7 @@ def stream_target(work: Path) -> Target:
     part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
 
     def read(data: bytes, folder: Path) -> None:
-        splitter = JpegSplitter("camera", 1 << 16)
+        splitter = PictureSplitter("camera", 1 << 16)
         for at in range(0, len(data), 700):
             splitter.feed(data[at : at + 700])
             while (picture := splitter.take()) is not None:
