@@ -21,14 +21,19 @@ _RESHAPE, _SQUEEZE = 17, 30
 """Options that hold a list of integers."""
 
 
-def check(content: bytes, name: str) -> None:
+def check(content: bytes, name: str, largest: int = limits.TENSOR.most) -> None:
     """Refuse a file whose parts do not fit together.
+
+    Args:
+        content: The file.
+        name: What to call it in messages.
+        largest: Most elements of an input or output: an interpreter allocates them before anybody can ask their shape.
 
     Raises:
         BundleError: If it is damaged or hostile, or no such file.
     """
     try:
-        _Model(_Reader(content)).check()
+        _Model(_Reader(content), largest).check()
     except BundleError:
         raise
     except Exception as error:
@@ -131,7 +136,8 @@ class _Reader:
 class _Model:
     """The file's root table, and what is the same for all graphs."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: _Reader, largest: int) -> None:
+        self.largest = largest
         root = reader.table(reader.follow(0))
         self.codes, self.graphs = root.tables(1), root.tables(2)
         self.buffers = [_buffer(table) for table in root.tables(4)]
@@ -161,6 +167,10 @@ class _Model:
         filled = {index for index, tensor in enumerate(tensors) if self._check_tensor(tensor)}
         inputs, outputs = graph.numbers(1, "i"), graph.numbers(2, "i")
         self._within((*inputs, *outputs), len(tensors), "tensor")
+        for index in (*inputs, *outputs):
+            shape = tensors[index].numbers(0, "i")
+            if math.prod(shape) > self.largest:
+                raise ValueError(f"an input or output of shape {shape} is larger than the bundle says")
         ready = filled | set(inputs)
         for operator in graph.tables(3):
             self._check_operator(operator, ready, len(tensors))

@@ -9,6 +9,7 @@ TFLite's integers are int8 where the bundle's are uint8: the same grid, shifted 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def load(
     """
     package = _import_package()
     content = read_bytes(path, limits.MODEL, EngineError)
-    _tflite_file.check(content, path.name)
+    _tflite_file.check(content, path.name, max(math.prod(spec.shape) for spec in (*inputs, *outputs)))
     delegates = [_edge_tpu(package, path)] if _EDGE_TPU_MARK in content else None
     try:
         interpreter = package.Interpreter(

@@ -122,7 +122,7 @@ def test_the_numpy_2_trap_of_tflite_runtime_is_explained(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     monkeypatch.setitem(sys.modules, "tflite_runtime", ModuleType("tflite_runtime"))
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", old)
-    monkeypatch.setattr("edgecnn.runtime.engines._tflite_file.check", lambda content, name: None)
+    monkeypatch.setattr("edgecnn.runtime.engines._tflite_file.check", lambda *arguments: None)
     (tmp_path / "a.tflite").write_bytes(b"TFL3")
     with pytest.raises(MissingEngineError, match=r"cannot work with numpy .*pip install 'numpy<2'"):
         engines.load("litert", tmp_path / "a.tflite", [FRAME], [SCORES])

@@ -89,6 +89,14 @@ def test_what_does_not_fit_together_is_refused(good: bytes, name: str) -> None:
         _tflite_file.check(changed(good, change), "model.tflite")
 
 
+def test_an_input_larger_than_the_bundle_says_is_refused(good: bytes) -> None:
+    """It would be allocated before its shape is compared."""
+    content = changed(good, lambda model: setattr(model.subgraphs[0].tensors[0], "shape", [1, 8, 8_000_000, 3]))
+    _tflite_file.check(content, "model.tflite")
+    with pytest.raises(BundleError, match=r"of shape \(1, 8, 8000000, 3\) is larger than the bundle says"):
+        _tflite_file.check(content, "model.tflite", 192)
+
+
 def test_offsets_out_of_the_file_are_refused(good: bytes) -> None:
     for offset in (0, 0x7FFFFFFF, 0xFFFFFFFF, len(good)):
         with pytest.raises(BundleError, match=r"model\.tflite: it is no TFLite file, or damaged"):
