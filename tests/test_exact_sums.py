@@ -134,7 +134,7 @@ def test_sums_that_leave_int32_are_found_and_named() -> None:
 def test_the_reference_engine_notices_such_a_sum() -> None:
     graph = network(np.full((1, 70000), 127))
     run_graph(graph, [np.full((1, 70000), 200, np.uint8)])
-    with pytest.raises(EngineError, match="Gemm 'gemm': a sum of products leaves int32"):
+    with pytest.raises(EngineError, match=r"Gemm 'gemm': .*a sum of products leaves int32"):
         run_graph(graph, [np.full((1, 70000), 255, np.uint8)])
 
 

@@ -31,6 +31,7 @@ from edgecnn.runtime.engines import _onnx_file, _tflite_file
 from edgecnn.runtime.evaluation import labelled
 from edgecnn.runtime.health.gatherer import Gatherer
 from edgecnn.runtime.health.reference import Reference
+from edgecnn.runtime.loop.event import SCHEMA
 from edgecnn.runtime.loop.replay import Recording
 from edgecnn.runtime.model import REFERENCE, run_frames
 from edgecnn.runtime.sources._pictures import PictureSplitter
@@ -262,7 +263,9 @@ def event_target(work: Path) -> Target:
         Recording.read(folder)
 
     rules = {"health": {}, "parts": {}, "lanes": {}}
-    return Target([json.dumps({"schema": 1, "rules": rules, "moments": [], "bundle": {"name": "x"}}).encode()], read)
+    return Target(
+        [json.dumps({"schema": SCHEMA, "rules": rules, "moments": [], "bundle": {"name": "x"}}).encode()], read
+    )
 
 
 def table_target(work: Path) -> Target:

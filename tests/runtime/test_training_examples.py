@@ -93,7 +93,8 @@ def test_lane_keeping(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(lines) == 2
     assert all(abs(float(line.split("offset ")[1].split()[0])) < 0.4 for line in lines)
     assert all(" /km" in line for line in lines)
-    assert clip.get(cv2.CAP_PROP_FRAME_COUNT) == pytest.approx(30, abs=2)
+    # Two seconds of a drawn road, and every frame of it.
+    assert clip.get(cv2.CAP_PROP_FRAME_COUNT) == pytest.approx(40, abs=2)
 
 
 def test_own_pictures_are_learned_from(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

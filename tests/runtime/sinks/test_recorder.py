@@ -15,7 +15,7 @@ import pytest
 
 from edgecnn.errors import OptionError, SinkError
 from edgecnn.runtime.health.settings import HealthSettings
-from edgecnn.runtime.loop.event import RECORD_BYTES, Event, Origin
+from edgecnn.runtime.loop.event import RECORD_BYTES, SCHEMA, Event, Origin
 from edgecnn.runtime.loop.observation import Observation
 from edgecnn.runtime.loop.outlets import WAITING_FRAMES, Outlet
 from edgecnn.runtime.loop.parts import PartSettings
@@ -76,7 +76,7 @@ def events(place: Path) -> list[Path]:
     """The folders that are there, oldest first; each must be whole."""
     folders = sorted(path for path in place.iterdir() if not path.name.startswith("."))
     for folder in folders:
-        assert json.loads((folder / "event.json").read_text())["schema"] == 1
+        assert json.loads((folder / "event.json").read_text())["schema"] == SCHEMA
         with np.load(folder / "frames.npz") as frames:
             assert frames["tensors"].dtype == np.uint8
     return folders
