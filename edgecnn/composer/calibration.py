@@ -49,6 +49,7 @@ class Calibration:
         source: Frames of any size.
         preprocess: Brings them to the model's size; what does not fit is skipped and named.
         again: Whether there may be more than one walk.
+        drawn: Whether the frames do not say what pictures of the camera look like: then `gatherer` is told of none.
 
     Attributes:
         golden: Chooses golden frames among those of the last walk that gave any.
@@ -57,8 +58,8 @@ class Calibration:
         sights: What was seen of every picture, by its name.
     """
 
-    def __init__(self, source: Frames, preprocess: Preprocess, again: bool = False) -> None:
-        self._source, self._preprocess = source, preprocess
+    def __init__(self, source: Frames, preprocess: Preprocess, again: bool = False, drawn: bool = False) -> None:
+        self._source, self._preprocess, self._drawn = source, preprocess, drawn
         self._live = self._fitted(0) if again and _length(source) is None else None
         self._kept: list[_Seen] = []
         self._skipped = 0
@@ -112,7 +113,8 @@ class Calibration:
             tried = number if len(shapes) == 1 else None
             pieces = self._pieces(fitted, share, number)
             # A frame that is one tile says nothing of whole pictures.
-            tells = self._preprocess.tiling is None or fitted.shape[:2] != self._preprocess.size
+            whole = self._preprocess.tiling is None or fitted.shape[:2] != self._preprocess.size
+            tells = whole and not self._drawn
             for index, piece in enumerate(pieces):
                 looked = look_at(fitted, frame.shape, frame, self._preprocess, tried) if tells and index == 0 else None
                 yield _Seen(piece, looked, self._source.digest, len(self._source.skipped))

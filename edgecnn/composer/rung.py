@@ -30,6 +30,5 @@ def quantise_with(work: Work, recipe: Recipe, progress: Progress) -> Rung:
     except CalibrationError as error:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in calibration.skipped[:3])
         raise CalibrationError(f"{error} ({reasons})" if reasons else str(error)) from error
-    health = None if work.request.drawn else calibration.gatherer.reference()
-    golden = tuple(calibration.golden.frames)
+    health, golden = calibration.gatherer.reference(), tuple(calibration.golden.frames)
     return Rung(recipe, model, quantised, calibration.digest, tuple(calibration.skipped), health, golden)

@@ -206,7 +206,7 @@ def prepare(request: Request, recipes: list[Recipe]) -> Work:
     _, height, width, channels = _static_shape(model.graph.inputs[0])
     preprocess = Preprocess((height, width), channels, expects.resize)
     notes = [*graph_notes(model), *taken_for_granted]
-    calibration = Calibration(request.calibration, preprocess, again=len(recipes) > 1)
+    calibration = Calibration(request.calibration, preprocess, len(recipes) > 1, request.drawn)
     meant = meanings(model)
     float_model = leaving.behind(original)
     return Work(

@@ -95,7 +95,7 @@ class Limits:
         reasons: dict[str, str] = {}
         for index in np.argsort(-excess, kind="stable"):
             if not excess[index] > 0:
-                continue
+                break  # what is not known comes last
             meaning = _MEANINGS[FEATURES[index]]
             kind = meaning.below if values[index] < self._low[index] else meaning.above
             reasons.setdefault(kind, self._reason(meaning, values[index], index))
